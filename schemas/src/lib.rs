@@ -1,0 +1,28 @@
+//! What the topics of comanda contain, and how to write and read it.
+//!
+//! - events: [`OrderEvent`], [`PaymentEvent`], [`NotificationEvent`], after the schemas in `avro/`
+//! - [`Topic`] and [`Stage`]: the closed list of topics; [`TopicNames`]: what a cluster calls them
+//! - [`Encoder`], [`Registry`]: Avro in the Confluent wire format
+//! - [`headers`]: CloudEvents, W3C trace context, dead letters
+//! - [`KafkaOptions`]: the connection; [`scan`]: reading a topic without a consumer group
+
+mod cluster;
+mod codec;
+mod event;
+pub mod headers;
+mod registry;
+pub mod scan;
+#[cfg(test)]
+mod tests;
+mod topic;
+mod value;
+
+pub use cluster::KafkaOptions;
+pub use codec::{DecodeError, EncodeError, Encoder, WriterSchema, schema, split};
+pub use event::{
+    Contact, Event, FailureReason, NotificationEvent, NotificationEventType, Order, OrderEvent,
+    OrderEventType, OrderLine, Payment, PaymentEvent, PaymentEventType, Source,
+};
+pub use registry::{ReadError, Registry, RegistryError, RegistryOptions};
+pub use topic::{Stage, Topic, TopicNames};
+pub use value::{Currency, OrderId, Timestamp};

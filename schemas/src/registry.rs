@@ -1,0 +1,256 @@
+//! The schema registry: ids of the bundled schemas, and the schemas behind foreign ids.
+//!
+//! Ids are resolved once at start; after that only a record with an id never seen before asks the
+//! registry, so an outage of it stops nobody. Failures are never remembered.
+
+use std::collections::HashMap;
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use schema_registry_converter::async_impl::schema_registry::{
+    SrSettings, get_schema_by_id, is_compatible_schema, perform_sr_call, post_schema,
+};
+use schema_registry_converter::error::SRCError;
+use schema_registry_converter::schema_registry_common::{
+    RawError, SchemaType, SrCall, SuppliedSchema,
+};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tracing::info;
+
+use crate::codec::{DecodeError, WriterSchema, split};
+use crate::{Topic, TopicNames};
+
+/// How to reach the registry.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RegistryOptions {
+    /// Base URL of a Confluent-compatible registry.
+    pub url: String,
+    /// User for HTTP basic authentication; empty for none.
+    pub username: String,
+    /// Password for HTTP basic authentication.
+    pub password: SecretString,
+    /// Register the bundled schemas at start; otherwise they must be there already.
+    pub auto_register: bool,
+    /// Limit of one request, in milliseconds.
+    pub timeout_ms: u64,
+}
+
+/// The boxed cause of an error, as `source()` gives it.
+type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why the registry could not help.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// It did not answer, or answered that it can't now; trying again can help.
+    #[error("schema registry at {url} is not available")]
+    Unavailable {
+        /// Its base URL.
+        url: String,
+        /// What the client met.
+        #[source]
+        source: Cause,
+    },
+    /// It knows no such subject, id or version.
+    #[error("{what} is not in the schema registry")]
+    NotFound {
+        /// The subject or id.
+        what: String,
+    },
+    /// It refused the schema as incompatible with a registered version.
+    #[error("the schema for {subject} is incompatible with a registered version: {message}")]
+    Incompatible {
+        /// The subject.
+        subject: String,
+        /// The registry's words.
+        message: String,
+    },
+    /// Any other refusal: authentication, an unknown schema type, a broken schema.
+    #[error("schema registry at {url} refused {what}")]
+    Refused {
+        /// Its base URL.
+        url: String,
+        /// What was asked.
+        what: String,
+        /// What the client met.
+        #[source]
+        source: Cause,
+    },
+}
+
+impl RegistryError {
+    /// Whether the same call can succeed later.
+    pub fn is_retriable(&self) -> bool {
+        matches!(self, Self::Unavailable { .. })
+    }
+}
+
+/// Why a record could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The bytes are at fault; they will never decode.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// The registry was asked for the writer's schema and could not give it.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+}
+
+impl ReadError {
+    /// Whether the same record can be read later.
+    pub fn is_retriable(&self) -> bool {
+        match self {
+            Self::Decode(_) => false,
+            Self::Registry(error) => error.is_retriable(),
+        }
+    }
+}
+
+/// A cheap-clone client of one registry, with the schemas it has already fetched.
+#[derive(Clone)]
+pub struct Registry {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    url: String,
+    settings: SrSettings,
+    auto_register: bool,
+    by_id: RwLock<HashMap<u32, Arc<WriterSchema>>>,
+}
+
+impl Registry {
+    /// A client; nothing is sent yet.
+    pub fn new(options: &RegistryOptions) -> Result<Self, RegistryError> {
+        let url = options.url.trim_end_matches('/').to_owned();
+        let mut builder = SrSettings::new_builder(url.clone());
+        builder.set_timeout(Duration::from_millis(options.timeout_ms)).no_proxy();
+        if !options.username.is_empty() {
+            builder
+                .set_basic_authorization(&options.username, Some(options.password.expose_secret()));
+        }
+        let settings = builder.build().map_err(|source| RegistryError::Refused {
+            url: url.clone(),
+            what: "the client's settings".into(),
+            source: source.into(),
+        })?;
+        let auto_register = options.auto_register;
+        Ok(Self {
+            inner: Arc::new(Inner { url, settings, auto_register, by_id: RwLock::default() }),
+        })
+    }
+
+    /// Id of the bundled schema of `topic`: registered where the options allow it, else looked up.
+    pub async fn resolve(&self, names: &TopicNames, topic: Topic) -> Result<u32, RegistryError> {
+        let subject = names.subject(topic);
+        let id = if self.inner.auto_register {
+            self.register(&subject, topic).await?
+        } else {
+            self.lookup(&subject, topic).await?
+        };
+        let schema = WriterSchema::parse(id, topic.schema_json());
+        let schema = schema.expect("bundled schemas parse; a test reads each");
+        self.remember(id, schema);
+        info!(%subject, id, "schema resolved");
+        Ok(id)
+    }
+
+    /// Registers the bundled schema of `topic` under `subject`; the id it has, new or not.
+    pub async fn register(&self, subject: &str, topic: Topic) -> Result<u32, RegistryError> {
+        post_schema(&self.inner.settings, subject.to_owned(), supplied(topic))
+            .await
+            .map(|registered| registered.id)
+            .map_err(|e| self.error(subject, e))
+    }
+
+    /// Id of the bundled schema of `topic` under `subject`, where it is registered.
+    pub async fn lookup(&self, subject: &str, topic: Topic) -> Result<u32, RegistryError> {
+        let body = serde_json::json!({ "schema": topic.schema_json(), "schemaType": "AVRO" });
+        let call = SrCall::PostForVersion(subject, &body.to_string());
+        let found = perform_sr_call(&self.inner.settings, call)
+            .await
+            .map_err(|e| self.error(subject, e))?;
+        found.id.ok_or_else(|| RegistryError::NotFound { what: subject.to_owned() })
+    }
+
+    /// Whether the bundled schema of `topic` may be registered under `subject`. A subject that is
+    /// not there yet takes any schema.
+    pub async fn is_compatible(&self, subject: &str, topic: Topic) -> Result<bool, RegistryError> {
+        let asked =
+            is_compatible_schema(&self.inner.settings, subject.to_owned(), supplied(topic)).await;
+        match asked.map_err(|e| self.error(subject, e)) {
+            Err(RegistryError::NotFound { .. }) => Ok(true),
+            other => other,
+        }
+    }
+
+    /// Decodes a record value with the schema that wrote it, fetched when its id is new.
+    pub async fn read<T: DeserializeOwned>(&self, value: &[u8]) -> Result<T, ReadError> {
+        let (id, datum) = split(value)?;
+        let schema = match self.known(id) {
+            Some(schema) => schema,
+            None => self.fetch(id).await?,
+        };
+        Ok(schema.decode(datum)?)
+    }
+
+    /// As [`Registry::read`], without asking the registry: `None` when the id is new.
+    pub fn read_known<T: DeserializeOwned>(&self, value: &[u8]) -> Option<Result<T, DecodeError>> {
+        match split(value) {
+            Ok((id, datum)) => Some(self.known(id)?.decode(datum)),
+            Err(error) => Some(Err(error)),
+        }
+    }
+
+    fn known(&self, id: u32) -> Option<Arc<WriterSchema>> {
+        self.inner.by_id.read().unwrap_or_else(|e| e.into_inner()).get(&id).cloned()
+    }
+
+    fn remember(&self, id: u32, schema: WriterSchema) -> Arc<WriterSchema> {
+        let mut by_id = self.inner.by_id.write().unwrap_or_else(|e| e.into_inner());
+        by_id.entry(id).or_insert_with(|| Arc::new(schema)).clone()
+    }
+
+    async fn fetch(&self, id: u32) -> Result<Arc<WriterSchema>, RegistryError> {
+        let what = format!("schema id {id}");
+        let found =
+            get_schema_by_id(id, &self.inner.settings).await.map_err(|e| self.error(&what, e))?;
+        let schema = WriterSchema::parse(id, &found.schema).map_err(|source| {
+            RegistryError::Refused { url: self.inner.url.clone(), what, source }
+        })?;
+        Ok(self.remember(id, schema))
+    }
+
+    /// Sorts the client's error by the status in the registry's answer; an error without an
+    /// answer is a failure to reach it.
+    fn error(&self, what: &str, error: SRCError) -> RegistryError {
+        let url = self.inner.url.clone();
+        let answer = std::error::Error::source(&error).and_then(|s| s.downcast_ref::<RawError>());
+        let Some(answer) = answer else {
+            return RegistryError::Unavailable { url, source: error.into() };
+        };
+        match status_in(&error.error) {
+            Some(404) => RegistryError::NotFound { what: what.to_owned() },
+            Some(409) => RegistryError::Incompatible {
+                subject: what.to_owned(),
+                message: answer.message.clone(),
+            },
+            Some(status) if status < 500 && status != 429 => {
+                RegistryError::Refused { url, what: what.to_owned(), source: error.into() }
+            }
+            _ => RegistryError::Unavailable { url, source: error.into() },
+        }
+    }
+}
+
+fn supplied(topic: Topic) -> SuppliedSchema {
+    SuppliedSchema::new(None, SchemaType::Avro, topic.schema_json().to_owned())
+}
+
+/// The HTTP status, which the client tells only as words: "… failed with status 404 Not Found".
+fn status_in(words: &str) -> Option<u16> {
+    let (_, status) = words.split_once("with status ")?;
+    status.get(..3)?.parse().ok()
+}

@@ -1,0 +1,152 @@
+//! Reading one topic from a point on, outside any consumer group: what `tail` and `audit` do.
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::BorrowedMessage;
+use rdkafka::{Offset, TopicPartitionList};
+
+use crate::{KafkaOptions, Timestamp};
+
+/// Limit of one question to the broker about the topic.
+const ASK: Duration = Duration::from_secs(10);
+
+/// Where to begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum From {
+    /// The oldest record still kept.
+    Beginning,
+    /// Only what comes from now on.
+    End,
+    /// The first record stamped at or after this time.
+    Time(Timestamp),
+}
+
+/// Why a topic could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ScanError {
+    /// The cluster does not have it.
+    #[error("topic {0} does not exist")]
+    NoTopic(String),
+    /// The broker or the client failed.
+    #[error("reading topic {topic} failed")]
+    Kafka {
+        /// The topic.
+        topic: String,
+        /// What librdkafka says.
+        #[source]
+        source: KafkaError,
+    },
+}
+
+/// A `read_committed` reader of all partitions of one topic. Blocking: use it off async workers.
+pub struct Scan {
+    topic: String,
+    consumer: BaseConsumer,
+    partitions: usize,
+    ended: HashSet<i32>,
+}
+
+/// One step of a [`Scan`].
+pub enum Step<'s> {
+    /// A record.
+    Record(BorrowedMessage<'s>),
+    /// Nothing came within the time given.
+    Idle,
+    /// Every partition was read to where it ended at some moment since the scan began.
+    End,
+}
+
+impl Scan {
+    /// Finds the partitions of `topic` and the offsets of `from`.
+    pub fn open(kafka: &KafkaOptions, topic: &str, from: From) -> Result<Self, ScanError> {
+        let failed = |source| ScanError::Kafka { topic: topic.to_owned(), source };
+        let mut config = kafka.client_config("scan");
+        config
+            // A group is never joined; librdkafka wants a name all the same.
+            .set("group.id", "comanda-scan")
+            .set("enable.auto.commit", "false")
+            .set("isolation.level", "read_committed")
+            .set("enable.partition.eof", "true")
+            .set("auto.offset.reset", "earliest")
+            .set("fetch.queue.backoff.ms", "50");
+        let consumer: BaseConsumer = config.create().map_err(failed)?;
+        let metadata = consumer.fetch_metadata(Some(topic), ASK).map_err(failed)?;
+        let partitions: Vec<i32> = metadata
+            .topics()
+            .iter()
+            .filter(|t| t.name() == topic)
+            .flat_map(|t| t.partitions().iter().map(|p| p.id()))
+            .collect();
+        if partitions.is_empty() {
+            return Err(ScanError::NoTopic(topic.to_owned()));
+        }
+        let mut list = TopicPartitionList::new();
+        for partition in &partitions {
+            let offset = match from {
+                From::Beginning => Offset::Beginning,
+                From::End => {
+                    let (_, high) =
+                        consumer.fetch_watermarks(topic, *partition, ASK).map_err(failed)?;
+                    Offset::Offset(high)
+                }
+                From::Time(time) => Offset::Offset(time.as_millis()),
+            };
+            list.add_partition_offset(topic, *partition, offset).map_err(failed)?;
+        }
+        if let From::Time(_) = from {
+            list = consumer.offsets_for_times(list, ASK).map_err(failed)?;
+        }
+        consumer.assign(&list).map_err(failed)?;
+        Ok(Self {
+            topic: topic.to_owned(),
+            consumer,
+            partitions: partitions.len(),
+            ended: HashSet::new(),
+        })
+    }
+
+    /// The next record, or what there is instead within `wait`.
+    ///
+    /// A broker that is away for a while is waited for; only an error that will not pass is
+    /// returned.
+    pub fn next(&mut self, wait: Duration) -> Result<Step<'_>, ScanError> {
+        let until = Instant::now() + wait;
+        loop {
+            if self.ended.len() == self.partitions {
+                self.ended.clear();
+                return Ok(Step::End);
+            }
+            match self.consumer.poll(until.saturating_duration_since(Instant::now())) {
+                None => return Ok(Step::Idle),
+                Some(Ok(record)) => return Ok(Step::Record(record)),
+                Some(Err(KafkaError::PartitionEOF(partition))) => {
+                    self.ended.insert(partition);
+                }
+                Some(Err(error)) if is_passing(&error) => {}
+                Some(Err(source)) => {
+                    return Err(ScanError::Kafka { topic: self.topic.clone(), source });
+                }
+            }
+        }
+    }
+}
+
+/// Whether librdkafka goes on by itself after this error of a consumer.
+pub fn is_passing(error: &KafkaError) -> bool {
+    match error.rdkafka_error_code() {
+        Some(
+            RDKafkaErrorCode::UnknownTopicOrPartition
+            | RDKafkaErrorCode::UnknownTopic
+            | RDKafkaErrorCode::UnknownPartition
+            | RDKafkaErrorCode::TopicAuthorizationFailed
+            | RDKafkaErrorCode::Authentication
+            | RDKafkaErrorCode::SaslAuthenticationFailed
+            | RDKafkaErrorCode::Fatal,
+        )
+        | None => false,
+        Some(_) => true,
+    }
+}
