@@ -23,6 +23,7 @@ pub use event::{
     Contact, Event, FailureReason, NotificationEvent, NotificationEventType, Order, OrderEvent,
     OrderEventType, OrderLine, Payment, PaymentEvent, PaymentEventType, Source,
 };
+pub use headers::{DeadLetter, TraceContext};
 pub use registry::{ReadError, Registry, RegistryError, RegistryOptions};
 pub use topic::{Stage, Topic, TopicNames};
 pub use value::{Currency, OrderId, Timestamp};

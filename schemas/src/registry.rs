@@ -117,6 +117,9 @@ pub struct Registry {
 struct Inner {
     url: String,
     settings: SrSettings,
+    /// For the one call that the converter's client does not have.
+    http: reqwest::Client,
+    login: Option<(String, SecretString)>,
     auto_register: bool,
     by_id: RwLock<HashMap<u32, Arc<WriterSchema>>>,
 }
@@ -125,21 +128,25 @@ impl Registry {
     /// A client; nothing is sent yet.
     pub fn new(options: &RegistryOptions) -> Result<Self, RegistryError> {
         let url = options.url.trim_end_matches('/').to_owned();
-        let mut builder = SrSettings::new_builder(url.clone());
-        builder.set_timeout(Duration::from_millis(options.timeout_ms)).no_proxy();
-        if !options.username.is_empty() {
-            builder
-                .set_basic_authorization(&options.username, Some(options.password.expose_secret()));
-        }
-        let settings = builder.build().map_err(|source| RegistryError::Refused {
+        let timeout = Duration::from_millis(options.timeout_ms);
+        let refused = |source: Cause| RegistryError::Refused {
             url: url.clone(),
             what: "the client's settings".into(),
-            source: source.into(),
-        })?;
+            source,
+        };
+        let login = (!options.username.is_empty())
+            .then(|| (options.username.clone(), options.password.clone()));
+        let mut builder = SrSettings::new_builder(url.clone());
+        builder.set_timeout(timeout).no_proxy();
+        if let Some((user, password)) = &login {
+            builder.set_basic_authorization(user, Some(password.expose_secret()));
+        }
+        let settings = builder.build().map_err(|e| refused(e.into()))?;
+        let http = reqwest::Client::builder().timeout(timeout).no_proxy().build();
+        let http = http.map_err(|e| refused(e.into()))?;
         let auto_register = options.auto_register;
-        Ok(Self {
-            inner: Arc::new(Inner { url, settings, auto_register, by_id: RwLock::default() }),
-        })
+        let inner = Inner { url, settings, http, login, auto_register, by_id: RwLock::default() };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Id of the bundled schema of `topic`: registered where the options allow it, else looked up.
@@ -183,6 +190,35 @@ impl Registry {
         match asked.map_err(|e| self.error(subject, e)) {
             Err(RegistryError::NotFound { .. }) => Ok(true),
             other => other,
+        }
+    }
+
+    /// Asks the registry to refuse, from now on, schemas of `subject` that are not compatible both
+    /// ways with every version before.
+    pub async fn require_full_compatibility(&self, subject: &str) -> Result<(), RegistryError> {
+        let url = &self.inner.url;
+        let what = format!("FULL_TRANSITIVE for {subject}");
+        let unavailable = |source: reqwest::Error| RegistryError::Unavailable {
+            url: url.clone(),
+            source: source.into(),
+        };
+        let mut request = self
+            .inner
+            .http
+            .put(format!("{url}/config/{subject}"))
+            .json(&serde_json::json!({ "compatibility": "FULL_TRANSITIVE" }));
+        if let Some((user, password)) = &self.inner.login {
+            request = request.basic_auth(user, Some(password.expose_secret()));
+        }
+        let answer = request.send().await.map_err(unavailable)?;
+        match answer.error_for_status() {
+            Ok(_) => Ok(()),
+            Err(error) if error.status().is_some_and(|s| s.is_server_error()) => {
+                Err(unavailable(error))
+            }
+            Err(error) => {
+                Err(RegistryError::Refused { url: url.clone(), what, source: error.into() })
+            }
         }
     }
 

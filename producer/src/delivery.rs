@@ -1,0 +1,192 @@
+//! From librdkafka's delivery report to receipt or error, and the bound on what is in flight.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use metrics::gauge;
+use rdkafka::ClientContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::producer::{DeliveryResult, ProducerContext};
+use rdkafka_sys::rd_kafka_msg_status_t as Status;
+use tokio::sync::{Notify, oneshot};
+use tracing::{error, warn};
+
+use crate::Error;
+use crate::metrics::{IN_FLIGHT_BYTES, IN_FLIGHT_RECORDS};
+
+/// Where the broker stored a record.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stored {
+    pub partition: i32,
+    pub offset: i64,
+}
+
+/// What waits for a delivery report: who asked, and the room it takes until then.
+pub(crate) struct Pending {
+    pub reply: oneshot::Sender<Result<Stored, Error>>,
+    pub _room: Room,
+}
+
+/// Counts what is in flight.
+#[derive(Debug)]
+pub(crate) struct InFlight {
+    max_records: u64,
+    max_bytes: u64,
+    records: AtomicU64,
+    bytes: AtomicU64,
+    emptied: Notify,
+}
+
+impl InFlight {
+    pub fn new(max_records: u64, max_bytes: u64) -> Self {
+        Self {
+            max_records,
+            max_bytes,
+            records: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            emptied: Notify::new(),
+        }
+    }
+
+    /// Room for one record of `size` bytes, or [`Error::Overloaded`] at once.
+    pub fn enter(self: &Arc<Self>, size: u64) -> Result<Room, Error> {
+        let records = self.records.fetch_add(1, Ordering::AcqRel) + 1;
+        let bytes = self.bytes.fetch_add(size, Ordering::AcqRel) + size;
+        // Given back on drop, also when refused below.
+        let room = Room { of: self.clone(), size };
+        if records > self.max_records || bytes > self.max_bytes {
+            return Err(Error::Overloaded { records: records - 1, bytes: bytes - size });
+        }
+        Ok(room)
+    }
+
+    /// Records in flight.
+    pub fn records(&self) -> u64 {
+        self.records.load(Ordering::Acquire)
+    }
+
+    /// Waits until nothing is in flight.
+    pub async fn empty(&self) {
+        loop {
+            let emptied = self.emptied.notified();
+            if self.records() == 0 {
+                return;
+            }
+            emptied.await;
+        }
+    }
+
+    /// Publishes the gauges; called now and then, not per record.
+    pub fn report(&self) {
+        gauge!(IN_FLIGHT_RECORDS).set(self.records() as f64);
+        gauge!(IN_FLIGHT_BYTES).set(self.bytes.load(Ordering::Acquire) as f64);
+    }
+}
+
+/// The room of one record in flight, given back when dropped.
+pub(crate) struct Room {
+    of: Arc<InFlight>,
+    size: u64,
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.of.bytes.fetch_sub(self.size, Ordering::AcqRel);
+        if self.of.records.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.of.emptied.notify_waiters();
+        }
+    }
+}
+
+/// The client's callbacks.
+pub(crate) struct Context;
+
+impl ClientContext for Context {
+    fn error(&self, error: KafkaError, reason: &str) {
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::Fatal) => error!(%error, reason, "producer failed for good"),
+            _ => warn!(%error, reason, "producer's connection"),
+        }
+    }
+}
+
+impl ProducerContext for Context {
+    type DeliveryOpaque = Box<Pending>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, pending: Box<Pending>) {
+        let outcome = match result {
+            Ok(record) => Ok(Stored { partition: record.partition(), offset: record.offset() }),
+            Err((error, record)) => Err(classify(error.clone(), status(record))),
+        };
+        // The asker may have gone; the event is stored or not all the same.
+        let _ = pending.reply.send(outcome);
+    }
+}
+
+/// Whether the broker may have stored the record, as librdkafka knows it.
+#[allow(unsafe_code)]
+fn status(record: &BorrowedMessage<'_>) -> Status {
+    // SAFETY: the pointer is that of a live message, borrowed for this call; the function reads
+    // one field of it.
+    unsafe { rdkafka_sys::rd_kafka_message_status(record.ptr()) }
+}
+
+/// A time-out or a lost connection is a refusal only when nothing can have reached the log.
+fn classify(error: KafkaError, status: Status) -> Error {
+    use RDKafkaErrorCode as Code;
+    match (status, error.rdkafka_error_code()) {
+        (Status::RD_KAFKA_MSG_STATUS_NOT_PERSISTED, Some(code)) => match code {
+            Code::MessageTimedOut
+            | Code::AllBrokersDown
+            | Code::BrokerTransportFailure
+            | Code::NotEnoughReplicas
+            | Code::LeaderNotAvailable
+            | Code::NotLeaderForPartition
+            | Code::PurgeQueue
+            | Code::Fatal
+            | Code::UnknownTopicOrPartition
+            | Code::UnknownTopic
+            | Code::UnknownPartition => Error::Unavailable(error),
+            _ => Error::Rejected(error),
+        },
+        (Status::RD_KAFKA_MSG_STATUS_NOT_PERSISTED, None) => Error::Unavailable(error),
+        (
+            Status::RD_KAFKA_MSG_STATUS_POSSIBLY_PERSISTED | Status::RD_KAFKA_MSG_STATUS_PERSISTED,
+            _,
+        ) => Error::OutcomeUnknown(Some(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn timed_out() -> KafkaError {
+        KafkaError::MessageProduction(RDKafkaErrorCode::MessageTimedOut)
+    }
+
+    #[test]
+    fn a_time_out_is_unknown_once_the_record_was_sent() {
+        let sent = classify(timed_out(), Status::RD_KAFKA_MSG_STATUS_POSSIBLY_PERSISTED);
+        assert!(matches!(sent, Error::OutcomeUnknown(_)) && sent.is_retriable());
+        let unsent = classify(timed_out(), Status::RD_KAFKA_MSG_STATUS_NOT_PERSISTED);
+        assert!(matches!(unsent, Error::Unavailable(_)) && unsent.is_retriable());
+        let large = KafkaError::MessageProduction(RDKafkaErrorCode::MessageSizeTooLarge);
+        let refused = classify(large, Status::RD_KAFKA_MSG_STATUS_NOT_PERSISTED);
+        assert!(matches!(refused, Error::Rejected(_)) && !refused.is_retriable());
+    }
+
+    #[test]
+    fn room_is_bounded_by_records_and_by_bytes_and_given_back() {
+        let in_flight = Arc::new(InFlight::new(2, 100));
+        let first = in_flight.enter(60).unwrap();
+        assert!(matches!(in_flight.enter(60), Err(Error::Overloaded { records: 1, bytes: 60 })));
+        let second = in_flight.enter(40).unwrap();
+        assert!(in_flight.enter(0).is_err());
+        drop(first);
+        let third = in_flight.enter(60).unwrap();
+        drop((second, third));
+        assert_eq!(in_flight.records(), 0);
+    }
+}
