@@ -1,0 +1,71 @@
+//! Settings of the engine and what they mean to librdkafka.
+
+use std::time::Duration;
+
+use comanda_schemas::KafkaOptions;
+use rdkafka::ClientConfig;
+use serde::Deserialize;
+
+/// Settings of an engine; the same for every stage.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Options {
+    /// Name of this instance in its transactional id, the same after each restart; `auto` takes
+    /// the host's name and the lowest number that no other process on the host has.
+    pub instance: String,
+    /// Records begun and not yet committed, waiting ones included, at least 1.
+    pub max_in_flight_records: usize,
+    /// Bytes of the records begun and not yet committed.
+    pub max_in_flight_bytes: usize,
+    /// Calls for one record before it becomes a dead letter, at least 1.
+    pub max_attempts: u32,
+    /// Age since its first call at which a record that still fails becomes a dead letter, in
+    /// milliseconds.
+    pub max_retry_age_ms: u64,
+    /// How long calls may go on after their partition is taken away, or at shutdown, in
+    /// milliseconds; below the session time-out.
+    pub drain_ms: u64,
+    /// Group session time-out, in milliseconds.
+    pub session_timeout_ms: u64,
+    /// After how long the broker aborts a transaction of a dead process, in milliseconds.
+    pub transaction_timeout_ms: u64,
+    /// Records in one transaction at the most.
+    pub max_transaction_records: usize,
+}
+
+impl Options {
+    pub(super) fn drain(&self) -> Duration {
+        Duration::from_millis(self.drain_ms)
+    }
+
+    pub(super) fn consumer_config(&self, kafka: &KafkaOptions, group: &str) -> ClientConfig {
+        let mut config = kafka.client_config(group);
+        config
+            .set("group.id", group)
+            .set("enable.auto.commit", "false")
+            .set("auto.offset.reset", "earliest")
+            .set("isolation.level", "read_committed")
+            .set("partition.assignment.strategy", "cooperative-sticky")
+            .set("session.timeout.ms", self.session_timeout_ms.to_string())
+            .set("heartbeat.interval.ms", (self.session_timeout_ms / 10).max(100).to_string())
+            .set("fetch.wait.max.ms", "100")
+            // The default of a second makes gaps as long as that when queues are small.
+            .set("fetch.queue.backoff.ms", "50")
+            .set("queued.max.messages.kbytes", "16384");
+        config
+    }
+
+    pub(super) fn producer_config(&self, kafka: &KafkaOptions, id: &str) -> ClientConfig {
+        let mut config = kafka.client_config(id);
+        config
+            .set("transactional.id", id)
+            .set("transaction.timeout.ms", self.transaction_timeout_ms.to_string())
+            .set("message.timeout.ms", (self.transaction_timeout_ms * 3 / 4).to_string())
+            .set("partitioner", "murmur2_random")
+            .set("compression.type", "lz4")
+            .set("linger.ms", "0")
+            // Paid inside each transaction.
+            .set("retry.backoff.ms", "20");
+        config
+    }
+}

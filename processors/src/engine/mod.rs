@@ -1,0 +1,32 @@
+//! The engine: consume, handle, commit atomically.
+//!
+//! A [`Processor`] is an async function from an event to an [`Outcome`]; [`Engine`] runs it over
+//! its topic so that each event has exactly one result, in log order per key, however often
+//! processes die. Its parts:
+//!
+//! - `run`: the loop, on a thread of its own; `consumer`: what the group decides
+//! - `lanes`: one key after another, keys side by side; `task`: one record to its end
+//! - `ledger`: which offsets are finished; `commit`: when to commit, and what if that fails;
+//!   `committer`: the transaction
+//! - `instance`: a transactional id that survives restarts
+
+mod commit;
+mod committer;
+mod config;
+mod consumer;
+mod error;
+mod instance;
+mod lanes;
+mod ledger;
+pub mod metrics;
+mod processor;
+mod run;
+mod service;
+mod task;
+#[cfg(test)]
+mod tests;
+
+pub use config::Options;
+pub use error::Error;
+pub use processor::{HandlerError, Input, Outcome, Processor};
+pub use service::{Engine, Handle};

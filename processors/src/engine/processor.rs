@@ -1,0 +1,80 @@
+//! What a processor is: an async function from a decoded event to an outcome.
+
+use std::error::Error;
+use std::future::Future;
+use std::time::Duration;
+
+use comanda_schemas::{Event, Source, Stage, TraceContext, headers};
+
+/// A function from one event to what becomes of it. It knows nothing of Kafka and can be tested
+/// without it.
+///
+/// Calls for events of one key never overlap and come in log order; calls for different keys do
+/// overlap. A call may be repeated after a crash, so effects outside Kafka must carry a key that
+/// makes them idempotent.
+pub trait Processor: Send + Sync + 'static {
+    /// What it reads.
+    type In: Event;
+    /// What it writes.
+    type Out: Event;
+    /// Where it stands in the pipeline: names its topics and its consumer group.
+    const STAGE: Stage;
+
+    /// Handles one event.
+    fn handle(&self, input: &Input<Self::In>) -> impl Future<Output = Outcome<Self::Out>> + Send;
+}
+
+/// One event to handle, and where it comes from.
+#[derive(Debug, Clone)]
+pub struct Input<E> {
+    /// The event.
+    pub event: E,
+    /// Its record.
+    pub source: Source,
+    /// Which call this is for this record since the process started, from 1.
+    pub attempt: u32,
+    /// Trace of the record, continued; the result carries it on.
+    pub trace: TraceContext,
+}
+
+/// What becomes of an event.
+#[derive(Debug)]
+pub enum Outcome<E> {
+    /// Write this result.
+    Emit(E),
+    /// Nothing to write.
+    Skip,
+    /// Call again after a while. The event keeps its place: later events of its key wait, others
+    /// go on. Beyond the engine's caps on attempts and age the record becomes a dead letter.
+    Retry {
+        /// How long to wait.
+        after: Duration,
+        /// What stood in the way.
+        error: HandlerError,
+    },
+    /// It can't be handled: its record goes to the dead-letter topic as it came.
+    DeadLetter {
+        /// Why.
+        error: HandlerError,
+        /// A result to write in the same transaction, where readers of the output need one.
+        result: Option<E>,
+    },
+}
+
+/// Why an event was not handled, in the form that logs and dead-letter headers carry.
+///
+/// Neither part may hold personal data or secrets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HandlerError {
+    /// Short name of the kind, for metrics and for sorting dead letters.
+    pub kind: &'static str,
+    /// The error and its causes on one line.
+    pub chain: String,
+}
+
+impl HandlerError {
+    /// From an error and its causes.
+    pub fn new(kind: &'static str, error: &dyn Error) -> Self {
+        Self { kind, chain: headers::error_chain(error) }
+    }
+}

@@ -1,0 +1,335 @@
+//! The engine's loop, on a thread of its own: read, hand out, collect, commit.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use metrics::{counter, gauge};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{Message, OwnedMessage};
+use rdkafka::{ClientConfig, TopicPartitionList};
+use tokio::runtime;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::committer::Committer;
+use super::consumer::{Context, Rebalance, answer};
+use super::lanes::{Lane, LaneKey, Lanes};
+use super::ledger::Ledger;
+use super::metrics::{IN_FLIGHT_BYTES, IN_FLIGHT_RECORDS, REBALANCED_TOTAL};
+use super::service::State;
+use super::task::{Finished, Job, Shared};
+use super::{Error, Processor};
+
+/// How long a poll may block when nothing is in flight.
+const IDLE_POLL: Duration = Duration::from_millis(100);
+/// How long it may block when results can come in any moment.
+const BUSY_POLL: Duration = Duration::from_millis(1);
+/// Records read in one turn at the most, so that commits get theirs.
+const TURN: usize = 500;
+/// A window that stays full this long stops the fetching; a pause throws prefetched records away,
+/// so a short one is sat out.
+const SATURATED: Duration = Duration::from_millis(500);
+
+/// The loop and its state.
+pub(super) struct Run<P: Processor> {
+    pub(super) shared: Arc<Shared<P>>,
+    runtime: runtime::Handle,
+    pub(super) consumer: BaseConsumer<Context>,
+    pub(super) topic: String,
+    pub(super) producer: ClientConfig,
+    pub(super) transactional_id: String,
+    pub(super) committer: Option<Committer>,
+    pub(super) commit_after: Option<(Instant, Duration)>,
+    pub(super) ledger: Ledger<Finished>,
+    lanes: Lanes<Job>,
+    owned: HashMap<i32, Owned>,
+    completed: mpsc::Sender<Completion>,
+    completions: mpsc::Receiver<Completion>,
+    full_since: Option<Instant>,
+    paused: bool,
+    state: Arc<State>,
+}
+
+/// The tokens of a partition that is ours.
+struct Owned {
+    /// Ends the waits of its records.
+    winding_down: CancellationToken,
+    /// Ends their calls.
+    gone: CancellationToken,
+}
+
+/// A job is over.
+struct Completion {
+    lane: Lane,
+    epoch: u64,
+    offset: i64,
+    finished: Option<Finished>,
+}
+
+impl<P: Processor> Run<P> {
+    pub fn new(
+        shared: Arc<Shared<P>>,
+        runtime: runtime::Handle,
+        consumer: BaseConsumer<Context>,
+        topic: String,
+        producer: ClientConfig,
+        transactional_id: String,
+        state: Arc<State>,
+    ) -> Self {
+        let (completed, completions) = mpsc::channel();
+        Self {
+            shared,
+            runtime,
+            consumer,
+            topic,
+            producer,
+            transactional_id,
+            committer: None,
+            commit_after: None,
+            ledger: Ledger::new(),
+            lanes: Lanes::new(),
+            owned: HashMap::new(),
+            completed,
+            completions,
+            full_since: None,
+            paused: false,
+            state,
+        }
+    }
+
+    pub fn run(mut self, shutdown: &CancellationToken) -> Result<(), Error> {
+        // Before reading anything: this ends what a predecessor of the same name left open.
+        while self.committer.is_none() && !shutdown.is_cancelled() {
+            self.open_committer()?;
+        }
+        self.consumer
+            .subscribe(&[&self.topic])
+            .map_err(|source| self.failed("subscribing", source))?;
+        while !shutdown.is_cancelled() {
+            while let Some(decision) = self.consumer.context().decision() {
+                self.rebalance(decision)?;
+            }
+            while let Ok(completion) = self.completions.try_recv() {
+                self.complete(completion);
+            }
+            self.commit()?;
+            self.read()?;
+            gauge!(IN_FLIGHT_RECORDS, "stage" => stage::<P>()).set(self.ledger.records() as f64);
+            gauge!(IN_FLIGHT_BYTES, "stage" => stage::<P>()).set(self.ledger.bytes() as f64);
+        }
+        self.leave()
+    }
+
+    fn leave(mut self) -> Result<(), Error> {
+        let partitions: Vec<i32> = self.ledger.partitions().collect();
+        self.drain(&partitions);
+        self.commit_after = None;
+        let last = self.commit();
+        self.consumer.context().close();
+        self.forget(&partitions);
+        info!(stage = stage::<P>(), "engine stopped");
+        last
+    }
+
+    fn failed(&self, doing: &'static str, source: KafkaError) -> Error {
+        Error::Kafka { stage: stage::<P>(), doing, source }
+    }
+
+    // --- reading -------------------------------------------------------------------------------
+
+    fn is_full(&self) -> bool {
+        self.ledger.records() >= self.shared.options.max_in_flight_records
+            || self.ledger.bytes() >= self.shared.options.max_in_flight_bytes
+    }
+
+    fn read(&mut self) -> Result<(), Error> {
+        if self.is_full() {
+            return self.sit_out();
+        }
+        self.full_since = None;
+        // Hysteresis: reading resumes with room for a while.
+        let max = self.shared.options.max_in_flight_records;
+        if self.paused && self.ledger.records() * 5 <= max * 4 {
+            self.set_paused(false);
+        }
+        let mut wait = if self.ledger.records() == 0 { IDLE_POLL } else { BUSY_POLL };
+        for _ in 0..TURN {
+            if !self.poll(wait)? || self.is_full() {
+                break;
+            }
+            wait = Duration::ZERO;
+        }
+        Ok(())
+    }
+
+    /// The window is full: wait for room; after a while stop fetching, and serve the group.
+    fn sit_out(&mut self) -> Result<(), Error> {
+        let since = *self.full_since.get_or_insert_with(Instant::now);
+        if !self.paused && since.elapsed() > SATURATED {
+            self.set_paused(true);
+        }
+        if self.paused {
+            self.poll(BUSY_POLL)?;
+        } else if let Ok(completion) = self.completions.recv_timeout(SATURATED / 10) {
+            self.complete(completion);
+        }
+        Ok(())
+    }
+
+    fn set_paused(&mut self, paused: bool) {
+        let changed = self.consumer.assignment().and_then(|assignment| {
+            if paused {
+                self.consumer.pause(&assignment)
+            } else {
+                self.consumer.resume(&assignment)
+            }
+        });
+        match changed {
+            Ok(()) => self.paused = paused,
+            Err(error) => warn!(stage = stage::<P>(), %error, "pausing or resuming failed"),
+        }
+    }
+
+    /// Reads one record; whether there was one.
+    fn poll(&mut self, wait: Duration) -> Result<bool, Error> {
+        let record = match self.consumer.poll(wait) {
+            None => return Ok(false),
+            Some(Ok(record)) => record.detach(),
+            Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => {
+                return Err(self.failed("reading", error));
+            }
+            Some(Err(error)) => {
+                warn!(stage = stage::<P>(), %error, "reading");
+                return Ok(false);
+            }
+        };
+        self.admit(record);
+        Ok(true)
+    }
+
+    fn admit(&mut self, record: OwnedMessage) {
+        let (partition, offset) = (record.partition(), record.offset());
+        let bytes = record.payload().map_or(0, <[u8]>::len) + record.key().map_or(0, <[u8]>::len);
+        let Some(owned) = self.owned.get(&partition) else { return };
+        let Some(epoch) = self.ledger.begin(partition, offset, bytes) else { return };
+        let key = record.key().map_or(LaneKey::Keyless(offset), |k| LaneKey::Key(k.into()));
+        let lane = Lane { partition, key };
+        let winding_down = owned.winding_down.clone();
+        let job = Job { record, epoch, read_at: Instant::now(), winding_down };
+        if let Some(job) = self.lanes.enter(&lane, job) {
+            self.start(lane, job);
+        }
+    }
+
+    fn start(&self, lane: Lane, job: Job) {
+        let Some(owned) = self.owned.get(&lane.partition) else { return };
+        let (shared, completed) = (self.shared.clone(), self.completed.clone());
+        let gone = owned.gone.clone();
+        self.runtime.spawn(async move {
+            let finished = tokio::select! {
+                biased;
+                () = gone.cancelled() => None,
+                finished = shared.run(&job) => finished,
+            };
+            let offset = job.record.offset();
+            // The loop may have ended; then nobody wants to know.
+            let _ = completed.send(Completion { lane, epoch: job.epoch, offset, finished });
+        });
+    }
+
+    fn complete(&mut self, done: Completion) {
+        let partition = done.lane.partition;
+        if self.ledger.finish(partition, done.epoch, done.offset, done.finished)
+            && let Some(next) = self.lanes.leave(&done.lane)
+        {
+            self.start(done.lane, next);
+        }
+    }
+
+    // --- rebalances ----------------------------------------------------------------------------
+
+    fn rebalance(&mut self, decision: Rebalance) -> Result<(), Error> {
+        match decision {
+            Rebalance::Assigned(partitions) => {
+                for partition in &partitions {
+                    self.ledger.assign(*partition);
+                    let owned = Owned {
+                        winding_down: CancellationToken::new(),
+                        gone: CancellationToken::new(),
+                    };
+                    self.owned.insert(*partition, owned);
+                }
+                self.answer(&partitions, true)?;
+                self.report("assigned", &partitions);
+                self.state.joined.store(true, Ordering::Release);
+            }
+            Rebalance::Revoked { partitions, lost } => {
+                if !lost {
+                    self.drain(&partitions);
+                    self.commit_after = None;
+                    self.commit()?;
+                }
+                self.forget(&partitions);
+                self.answer(&partitions, false)?;
+                self.report(if lost { "lost" } else { "revoked" }, &partitions);
+            }
+        }
+        Ok(())
+    }
+
+    fn answer(&self, partitions: &[i32], assigned: bool) -> Result<(), Error> {
+        let mut list = TopicPartitionList::with_capacity(partitions.len());
+        for partition in partitions {
+            list.add_partition(&self.topic, *partition);
+        }
+        answer(&self.consumer, &list, assigned)
+            .map_err(|source| self.failed("answering the group", source))
+    }
+
+    fn report(&self, change: &'static str, partitions: &[i32]) {
+        counter!(REBALANCED_TOTAL, "stage" => stage::<P>(), "change" => change)
+            .increment(partitions.len() as u64);
+        info!(stage = stage::<P>(), change, ?partitions, "partitions");
+    }
+
+    /// Lets what runs in `partitions` end, up to the deadline; what waits there is not begun.
+    fn drain(&mut self, partitions: &[i32]) {
+        let deadline = Instant::now() + self.shared.options.drain();
+        for partition in partitions {
+            if let Some(owned) = self.owned.get(partition) {
+                owned.winding_down.cancel();
+            }
+            for job in self.lanes.clear(*partition) {
+                self.ledger.finish(*partition, job.epoch, job.record.offset(), None);
+            }
+        }
+        while partitions.iter().any(|p| self.ledger.running(*p) > 0) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.completions.recv_timeout(left) {
+                Ok(completion) => self.complete(completion),
+                Err(_) => {
+                    warn!(stage = stage::<P>(), "calls were cut off at the drain deadline");
+                    break;
+                }
+            }
+        }
+    }
+
+    fn forget(&mut self, partitions: &[i32]) {
+        for partition in partitions {
+            if let Some(owned) = self.owned.remove(partition) {
+                owned.gone.cancel();
+            }
+            self.lanes.forget(*partition);
+            self.ledger.forget(*partition);
+        }
+    }
+}
+
+pub(super) fn stage<P: Processor>() -> &'static str {
+    P::STAGE.as_str()
+}
