@@ -1,2 +1,73 @@
-//! stub
-fn main() {}
+//! The one binary of comanda.
+
+mod admin;
+mod audit;
+mod cli;
+mod commands;
+mod config;
+mod points;
+mod progress;
+mod roles;
+mod samples;
+mod sandbox;
+mod signals;
+mod telemetry;
+mod topics;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+
+use cli::{Cli, Command, ConfigAction, Role, SchemaKind, SchemasAction, TopicsAction};
+use config::Loaded;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(Cli::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("comanda: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(cli: Cli) -> Result<()> {
+    let command = cli.command.unwrap_or(Command::Up);
+    if let Command::Schema { kind: SchemaKind::Graphql } = &command {
+        print!("{}", comanda_gateway::sdl());
+        return Ok(());
+    }
+    let file = config::file(cli.settings.config.clone());
+    let loaded = Loaded::load(file.as_deref(), &cli.settings.overrides())?;
+    // A command with a result of its own keeps the terminal for it.
+    let quiet = matches!(
+        command,
+        Command::Demo(_) | Command::Audit(_) | Command::Tail(_) | Command::Config { .. }
+    ) && loaded.is_default("log.level");
+    telemetry::start_logs(&loaded.settings.log, quiet)?;
+    match command {
+        Command::Up => commands::up::run(loaded).await,
+        Command::Demo(args) => commands::demo::run(loaded, args).await,
+        Command::Gateway => commands::run::run(loaded, &[Role::Gateway]).await,
+        Command::Payment => commands::run::run(loaded, &[Role::Payment]).await,
+        Command::Notifier => commands::run::run(loaded, &[Role::Notifier]).await,
+        Command::Projector => commands::run::run(loaded, &[Role::Projector]).await,
+        Command::Run { roles } => commands::run::run(loaded, &roles).await,
+        Command::Sandbox { part } => commands::sandbox::run(loaded, &part).await,
+        Command::Topics { action: TopicsAction::Apply } => commands::topics::apply(loaded).await,
+        Command::Schemas { action: SchemasAction::Register } => {
+            commands::schemas::register(loaded).await
+        }
+        Command::Schemas { action: SchemasAction::Check } => commands::schemas::check(loaded).await,
+        Command::Tail(args) => commands::tail::run(loaded, args).await,
+        Command::Audit(args) => commands::audit::run(loaded, args).await,
+        Command::Config { action } => match action {
+            ConfigAction::Check => commands::config::check(&loaded),
+            ConfigAction::Show => commands::config::show(&loaded),
+            ConfigAction::HashKey => commands::config::hash_key(),
+        },
+        Command::Schema { kind: SchemaKind::Graphql } => Ok(()),
+    }
+}

@@ -290,3 +290,6 @@ fn status_in(words: &str) -> Option<u16> {
     let (_, status) = words.split_once("with status ")?;
     status.get(..3)?.parse().ok()
 }
+
+#[cfg(test)]
+mod tests;

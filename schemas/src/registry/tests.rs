@@ -1,0 +1,107 @@
+use wiremock::matchers::{method, path};
+use wiremock::{Mock, MockServer, ResponseTemplate};
+
+use super::*;
+use crate::{NotificationEvent, OrderEvent, TopicNames};
+
+fn names() -> TopicNames {
+    TopicNames {
+        prefix: "t.".into(),
+        orders: "orders".into(),
+        payments: "payments".into(),
+        notifications: "notifications".into(),
+    }
+}
+
+fn registry(url: &str, auto_register: bool) -> Registry {
+    Registry::new(&RegistryOptions {
+        url: format!("{url}/"),
+        username: String::new(),
+        password: String::new().into(),
+        auto_register,
+        timeout_ms: 2_000,
+    })
+    .unwrap()
+}
+
+async fn answer(server: &MockServer, at: &str, status: u16, body: serde_json::Value, times: u64) {
+    Mock::given(path(at))
+        .respond_with(ResponseTemplate::new(status).set_body_json(body))
+        .up_to_n_times(times)
+        .mount(server)
+        .await;
+}
+
+fn refusal(code: u32) -> serde_json::Value {
+    serde_json::json!({ "error_code": code, "message": "as told" })
+}
+
+/// A value in the wire format with an empty datum, which decodes under a schema without fields.
+const EMPTY: &[u8] = &[0, 0, 0, 0, 5];
+const NO_FIELDS: &str = r#"{"type":"record","name":"Nothing","fields":[]}"#;
+
+#[derive(Debug, PartialEq, serde::Deserialize)]
+struct Nothing {}
+
+#[tokio::test]
+async fn a_failure_of_the_registry_is_not_remembered() {
+    let server = MockServer::start().await;
+    answer(&server, "/schemas/ids/5", 503, refusal(50302), 1).await;
+    answer(&server, "/schemas/ids/5", 500, refusal(50001), 1).await;
+    answer(&server, "/schemas/ids/5", 404, refusal(40403), 1).await;
+    let schema = serde_json::json!({ "schema": NO_FIELDS });
+    answer(&server, "/schemas/ids/5", 200, schema, 1).await;
+    let registry = registry(&server.uri(), true);
+    for (expected, retriable) in [("503", true), ("500", true), ("404", false)] {
+        let error = registry.read::<Nothing>(EMPTY).await.unwrap_err();
+        assert_eq!(error.is_retriable(), retriable, "{expected}");
+    }
+    assert_eq!(registry.read::<Nothing>(EMPTY).await.unwrap(), Nothing {});
+    // Answered once by the registry, from now on known.
+    assert_eq!(registry.read::<Nothing>(EMPTY).await.unwrap(), Nothing {});
+}
+
+#[tokio::test]
+async fn an_outage_after_the_start_stops_nobody() {
+    // Built, not started from the pool, so that dropping it closes its port.
+    let server = MockServer::builder().start().await;
+    answer(&server, "/subjects/t.orders-value/versions", 200, serde_json::json!({"id": 9}), 1)
+        .await;
+    let registry = registry(&server.uri(), true);
+    assert_eq!(registry.resolve(&names(), Topic::Orders).await.unwrap(), 9);
+    drop(server);
+    let decoded = registry.read::<OrderEvent>(&[0, 0, 0, 0, 9, 1]).await;
+    // The bytes are at fault, not the registry: it was not asked.
+    assert!(matches!(decoded, Err(ReadError::Decode(DecodeError::Datum { schema_id: 9, .. }))));
+    let unknown = registry.read::<NotificationEvent>(&[0, 0, 0, 0, 8, 1]).await.unwrap_err();
+    assert!(unknown.is_retriable(), "{unknown}");
+}
+
+#[tokio::test]
+async fn without_leave_to_register_a_schema_is_only_looked_up() {
+    let server = MockServer::start().await;
+    Mock::given(method("POST"))
+        .and(path("/subjects/t.orders-value"))
+        .respond_with(
+            ResponseTemplate::new(200)
+                .set_body_json(serde_json::json!({ "subject": "t.orders-value", "id": 3 })),
+        )
+        .mount(&server)
+        .await;
+    let registry = registry(&server.uri(), false);
+    assert_eq!(registry.resolve(&names(), Topic::Orders).await.unwrap(), 3);
+    let missing = registry.resolve(&names(), Topic::Payments).await.unwrap_err();
+    assert!(matches!(missing, RegistryError::NotFound { .. }) && !missing.is_retriable());
+}
+
+#[tokio::test]
+async fn an_incompatible_schema_is_told_apart_from_an_outage() {
+    let server = MockServer::start().await;
+    answer(&server, "/subjects/t.orders-value/versions", 409, refusal(409), 1).await;
+    answer(&server, "/subjects/t.orders-value/versions", 401, refusal(401), 1).await;
+    let registry = registry(&server.uri(), true);
+    let error = registry.resolve(&names(), Topic::Orders).await.unwrap_err();
+    assert!(matches!(error, RegistryError::Incompatible { .. }), "{error:?}");
+    let error = registry.resolve(&names(), Topic::Orders).await.unwrap_err();
+    assert!(matches!(error, RegistryError::Refused { .. }) && !error.is_retriable(), "{error:?}");
+}

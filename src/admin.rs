@@ -1,0 +1,126 @@
+//! The admin port: `/livez`, `/readyz`, `/metrics`.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use metrics_exporter_prometheus::PrometheusHandle;
+use serde::Serialize;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use warp::Filter;
+use warp::http::{StatusCode, header};
+
+/// How often old histogram samples are folded away.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// Whether a part is ready, and if not, why.
+pub type Check = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
+
+/// The parts that must be ready before the process is; cheap to clone.
+#[derive(Clone, Default)]
+pub struct Readiness {
+    checks: Arc<Mutex<BTreeMap<&'static str, Check>>>,
+}
+
+/// Answer of `/readyz`.
+#[derive(Serialize)]
+pub struct Report {
+    ready: bool,
+    parts: BTreeMap<&'static str, String>,
+}
+
+impl Readiness {
+    /// Adds a part.
+    pub fn add(
+        &self,
+        part: &'static str,
+        check: impl Fn() -> Result<(), String> + Send + Sync + 'static,
+    ) {
+        let mut checks = self.checks.lock().unwrap_or_else(|e| e.into_inner());
+        checks.insert(part, Arc::new(check));
+    }
+
+    /// Asks every part.
+    pub fn report(&self) -> Report {
+        let checks = self.checks.lock().unwrap_or_else(|e| e.into_inner());
+        let mut ready = !checks.is_empty();
+        let parts = checks
+            .iter()
+            .map(|(part, check)| {
+                let state = check();
+                ready &= state.is_ok();
+                (*part, state.err().unwrap_or_else(|| "ready".to_owned()))
+            })
+            .collect();
+        Report { ready, parts }
+    }
+
+    /// Whether every part is ready.
+    pub fn is_ready(&self) -> bool {
+        self.report().ready
+    }
+}
+
+/// The admin server, bound.
+pub struct Server {
+    listener: TcpListener,
+    addr: SocketAddr,
+    readiness: Readiness,
+    metrics: PrometheusHandle,
+}
+
+impl Server {
+    /// Binds `listen`; port 0 picks a free one.
+    pub async fn bind(
+        listen: SocketAddr,
+        readiness: Readiness,
+        metrics: PrometheusHandle,
+    ) -> Result<Self> {
+        let listener = TcpListener::bind(listen).await.with_context(|| {
+            format!("listening on {listen} (admin.listen); is another comanda running?")
+        })?;
+        let addr = listener.local_addr()?;
+        Ok(Self { listener, addr, readiness, metrics })
+    }
+
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Serves until `shutdown`.
+    pub async fn run_until_stopped(self, shutdown: CancellationToken) -> Result<()> {
+        let (readiness, metrics) = (self.readiness, self.metrics);
+        let upkeep = metrics.clone();
+        let stop = shutdown.clone();
+        tokio::spawn(async move {
+            let mut tick = tokio::time::interval(UPKEEP);
+            while !stop.is_cancelled() {
+                tick.tick().await;
+                upkeep.run_upkeep();
+            }
+        });
+        let live = warp::path!("livez").map(|| "live\n");
+        let stopping = shutdown.clone();
+        let ready = warp::path!("readyz").map(move || {
+            let report = readiness.report();
+            let ready = report.ready && !stopping.is_cancelled();
+            let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+            warp::reply::with_status(warp::reply::json(&report), status)
+        });
+        let metrics = warp::path!("metrics").map(move || {
+            let text = "text/plain; version=0.0.4; charset=utf-8";
+            warp::reply::with_header(metrics.render(), header::CONTENT_TYPE, text)
+        });
+        let routes = warp::get().and(live.or(ready).or(metrics));
+        warp::serve(routes)
+            .incoming(self.listener)
+            .graceful(async move { shutdown.cancelled().await })
+            .run()
+            .await;
+        Ok(())
+    }
+}

@@ -1,0 +1,220 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Restaurant orders at volume: GraphQL in, Avro events on Kafka, payment, e-mail.
+///
+/// Without a command it runs `up`: everything in one process, on a sandbox.
+#[derive(Debug, Parser)]
+#[command(name = "comanda", version, propagate_version = true)]
+pub struct Cli {
+    /// Settings for every command.
+    #[command(flatten)]
+    pub settings: SettingsArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// Where settings come from, beyond the environment (`COMANDA__SECTION__KEY`).
+#[derive(Debug, Clone, Args)]
+pub struct SettingsArgs {
+    /// TOML file of settings; COMANDA_CONFIG names one too
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// One setting, e.g. topics.prefix=dev. (repeatable; wins over file and environment)
+    #[arg(long = "set", global = true, value_name = "SECTION.KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Kafka to use, short for --set kafka.brokers=…
+    #[arg(long, global = true, value_name = "HOST:PORT,…")]
+    pub brokers: Option<String>,
+    /// Schema registry to use, short for --set registry.url=…
+    #[arg(long, global = true, value_name = "URL")]
+    pub registry: Option<String>,
+}
+
+impl SettingsArgs {
+    /// All of the above as `section.key=value`, weakest first.
+    pub fn overrides(&self) -> Vec<String> {
+        let brokers = self.brokers.iter().map(|b| format!("kafka.brokers={b}"));
+        let registry = self.registry.iter().map(|r| format!("registry.url={r}"));
+        brokers.chain(registry).chain(self.set.iter().cloned()).collect()
+    }
+}
+
+/// A command.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run everything in one process, on the sandbox or, with --brokers and --registry, on Kafka
+    Up,
+    /// Place sample orders, follow each to its e-mail, audit the topics; exits 0 only if all is well
+    Demo(DemoArgs),
+    /// Run the GraphQL gateway
+    Gateway,
+    /// Run the payment processor
+    Payment,
+    /// Run the notifier
+    Notifier,
+    /// Run the projector, which writes the order store
+    Projector,
+    /// Run several roles in one process
+    Run {
+        /// Which ones
+        #[arg(required = true)]
+        roles: Vec<Role>,
+    },
+    /// Run one part of the sandbox alone
+    Sandbox {
+        /// Which one
+        #[command(subcommand)]
+        part: SandboxPart,
+    },
+    /// Create or verify the topics
+    Topics {
+        /// What to do
+        #[command(subcommand)]
+        action: TopicsAction,
+    },
+    /// Register or check the schemas
+    Schemas {
+        /// What to do
+        #[command(subcommand)]
+        action: SchemasAction,
+    },
+    /// Print the events of a topic, decoded, one JSON object a line
+    Tail(TailArgs),
+    /// Read the topics and prove or disprove the promises; exits 0 only if they hold
+    Audit(AuditArgs),
+    /// Validate or show the settings, or hash an API key
+    Config {
+        /// What to do
+        #[command(subcommand)]
+        action: ConfigAction,
+    },
+    /// Print a schema of the interface
+    Schema {
+        /// Which one
+        #[command(subcommand)]
+        kind: SchemaKind,
+    },
+}
+
+/// A part of comanda that can run in a process of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum)]
+pub enum Role {
+    /// GraphQL in, order events out
+    Gateway,
+    /// Charges orders
+    Payment,
+    /// E-mails outcomes
+    Notifier,
+    /// Writes the order store
+    Projector,
+}
+
+impl Role {
+    /// All of them.
+    pub const ALL: [Role; 4] = [Role::Gateway, Role::Payment, Role::Notifier, Role::Projector];
+}
+
+/// A part of the sandbox.
+#[derive(Debug, Subcommand)]
+pub enum SandboxPart {
+    /// The in-memory Kafka broker
+    Broker,
+    /// The schema registry
+    Registry(ListenArgs),
+    /// The payment provider
+    Payment(ListenArgs),
+    /// The mailbox
+    Mailbox(ListenArgs),
+}
+
+/// Where a part of the sandbox listens.
+#[derive(Debug, Args)]
+pub struct ListenArgs {
+    /// Address instead of the configured one; port 0 picks a free one
+    #[arg(long, value_name = "HOST:PORT")]
+    pub listen: Option<SocketAddr>,
+}
+
+/// `topics …`
+#[derive(Debug, Subcommand)]
+pub enum TopicsAction {
+    /// Create what is missing and verify what is there
+    Apply,
+}
+
+/// `schemas …`
+#[derive(Debug, Subcommand)]
+pub enum SchemasAction {
+    /// Register the schemas and set the subjects' compatibility to FULL_TRANSITIVE
+    Register,
+    /// Check that the schemas are compatible with what is registered
+    Check,
+}
+
+/// `config …`
+#[derive(Debug, Subcommand)]
+pub enum ConfigAction {
+    /// Validate the settings
+    Check,
+    /// Print the effective settings and where each comes from, secrets masked
+    Show,
+    /// Print the hash of an API key, read from standard input, for gateway.api_keys
+    HashKey,
+}
+
+/// `schema …`
+#[derive(Debug, Subcommand)]
+pub enum SchemaKind {
+    /// The GraphQL schema (SDL)
+    Graphql,
+}
+
+/// `demo …`
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// How many orders to place
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub orders: u32,
+    /// Orders a second at the most; unlimited if not given
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub rate: Option<u32>,
+    /// How long to wait for the last result and mail
+    #[arg(long, default_value = "120", value_name = "SECONDS")]
+    pub patience: u64,
+    /// End the output with one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `audit …`
+#[derive(Debug, Args)]
+pub struct AuditArgs {
+    /// Count only what was stored at or after this time (RFC 3339, or an age such as 15m, 2h, 1d)
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// End the output with one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `tail …`
+#[derive(Debug, Args)]
+pub struct TailArgs {
+    /// Topic: orders, payments, notifications, or the full name of any topic
+    pub topic: String,
+    /// Where to begin: beginning, end, a time (RFC 3339) or an age such as 15m
+    #[arg(long, default_value = "end", value_name = "POINT")]
+    pub from: String,
+    /// Only events of this order
+    #[arg(long, value_name = "ID")]
+    pub order: Option<String>,
+    /// Stop after this many events
+    #[arg(long, value_name = "N")]
+    pub count: Option<u64>,
+}

@@ -1,0 +1,35 @@
+//! `comanda config check`, `config show`, `config hash-key`.
+
+use std::io::Read;
+
+use anyhow::{Context, Result, bail};
+
+use crate::config::Loaded;
+
+/// The settings were read and validated already; says so.
+pub fn check(loaded: &Loaded) -> Result<()> {
+    let set = loaded.show()?.iter().filter(|s| s.origin != "default").count();
+    println!("The configuration is valid; {set} settings differ from config/default.toml.");
+    Ok(())
+}
+
+/// Prints every effective setting with its origin.
+pub fn show(loaded: &Loaded) -> Result<()> {
+    for setting in loaded.show()? {
+        let line = format!("{} = {}", setting.key, setting.value);
+        println!("{line:<60} # {}", setting.origin);
+    }
+    Ok(())
+}
+
+/// Hashes the key on standard input: an argument would stay in the shell's history.
+pub fn hash_key() -> Result<()> {
+    let mut key = String::new();
+    std::io::stdin().take(4096).read_to_string(&mut key).context("reading the key")?;
+    let key = key.trim();
+    if key.len() < 16 {
+        bail!("the key on standard input has {} characters; take at least 16", key.len());
+    }
+    println!("{}", comanda_gateway::hash_key(key));
+    Ok(())
+}

@@ -1,0 +1,11 @@
+//! One file per command.
+
+pub mod audit;
+pub mod config;
+pub mod demo;
+pub mod run;
+pub mod sandbox;
+pub mod schemas;
+pub mod tail;
+pub mod topics;
+pub mod up;

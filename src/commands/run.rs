@@ -1,0 +1,36 @@
+//! `comanda run`, `gateway`, `payment`, `notifier`, `projector`: roles for production.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use tracing::info;
+
+use crate::admin::{Readiness, Server};
+use crate::cli::Role;
+use crate::config::Loaded;
+use crate::roles::{Supervisor, Wiring};
+use crate::{signals, telemetry};
+
+/// Runs `roles` until a signal.
+pub async fn run(loaded: Loaded, roles: &[Role]) -> Result<()> {
+    let shutdown = signals::shutdown_token()?;
+    let metrics = telemetry::start_metrics()?;
+    let settings = loaded.settings;
+    let deadline = Duration::from_millis(settings.shutdown.deadline_ms);
+    let readiness = Readiness::default();
+    let mut supervisor = Supervisor::new(shutdown.clone());
+
+    // First, so that /readyz can tell what the others wait for.
+    let admin = Server::bind(settings.admin.listen, readiness.clone(), metrics).await?;
+    info!(addr = %admin.addr(), "admin port listens");
+    supervisor.run("admin", admin.run_until_stopped(shutdown.clone()));
+
+    let wiring = Wiring::new(settings, readiness, shutdown)?;
+    let mut started = Vec::new();
+    for role in Role::ALL.into_iter().filter(|r| roles.contains(r)) {
+        wiring.start(role, &mut supervisor).await?;
+        started.push(role);
+    }
+    info!(roles = ?started, "started");
+    supervisor.wait(deadline).await
+}

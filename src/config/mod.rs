@@ -1,0 +1,311 @@
+//! The settings: defaults → file → environment → command line → validation.
+//!
+//! `config/default.toml` holds every setting with its default, unit and meaning; there are no
+//! defaults in the code.
+
+mod layers;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use comanda_processors::{engine, notifier, payment, projector};
+use comanda_schemas::{KafkaOptions, RegistryOptions, TopicNames};
+use figment::Figment;
+use figment::providers::{Format, Toml};
+use figment::value::Value;
+use serde::Deserialize;
+
+use layers::Texts;
+
+/// The default file, as it stands in the repository.
+pub const DEFAULTS: &str = include_str!("../../config/default.toml");
+
+/// All settings.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Connection to Kafka.
+    pub kafka: KafkaOptions,
+    /// Topics: names, and how they are created.
+    pub topics: Topics,
+    /// Schema registry.
+    pub registry: RegistryOptions,
+    /// The gateway's producer.
+    pub producer: comanda_producer::Options,
+    /// The GraphQL gateway.
+    pub gateway: comanda_gateway::Options,
+    /// The engine under the payment processor and the notifier.
+    pub engine: engine::Options,
+    /// The payment processor.
+    pub payment: payment::Options,
+    /// The notifier.
+    pub notifier: notifier::Options,
+    /// The projector.
+    pub projector: projector::Options,
+    /// The order store.
+    pub store: comanda_store::Options,
+    /// Health and metrics.
+    pub admin: Admin,
+    /// What `up` and `demo` bring along.
+    pub sandbox: Sandbox,
+    /// Logs.
+    pub log: Log,
+    /// Stopping.
+    pub shutdown: Shutdown,
+}
+
+/// Topics: names, and how they are created.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Topics {
+    /// Put before the names of topics, groups and transactional ids.
+    pub prefix: String,
+    /// Name of the orders topic.
+    pub orders: String,
+    /// Name of the payments topic.
+    pub payments: String,
+    /// Name of the notifications topic.
+    pub notifications: String,
+    /// Partitions of each new topic.
+    pub partitions: i32,
+    /// Replicas of each new topic; -1 for the broker's default.
+    pub replication_factor: i32,
+    /// How long new topics keep records, in milliseconds; -1 for ever.
+    pub retention_ms: i64,
+}
+
+impl Topics {
+    /// The names alone.
+    pub fn names(&self) -> TopicNames {
+        TopicNames {
+            prefix: self.prefix.clone(),
+            orders: self.orders.clone(),
+            payments: self.payments.clone(),
+            notifications: self.notifications.clone(),
+        }
+    }
+}
+
+/// Health and metrics.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Admin {
+    /// Address of `/livez`, `/readyz` and `/metrics`.
+    pub listen: SocketAddr,
+}
+
+/// What `up` and `demo` bring along.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sandbox {
+    /// Address of the schema registry.
+    pub registry_listen: SocketAddr,
+    /// Address of the payment provider.
+    pub payment_listen: SocketAddr,
+    /// Address of the mailbox.
+    pub mailbox_listen: SocketAddr,
+    /// Key of an operator that `up` and `demo` add to the gateway; empty for a random one.
+    pub api_key: String,
+    /// How long the payment provider takes to answer, in milliseconds.
+    pub payment_latency_ms: u64,
+    /// How long it takes for `pm_sandbox_slow`, in milliseconds.
+    pub payment_slow_ms: u64,
+}
+
+/// Logs.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    /// `text` or `json`.
+    pub format: LogFormat,
+    /// Filter directives, e.g. `info,comanda=debug`.
+    pub level: String,
+}
+
+/// Form of the log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Stopping.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Shutdown {
+    /// How long everything together may take to stop after a signal, in milliseconds.
+    pub deadline_ms: u64,
+}
+
+/// Settings, and where each came from.
+#[derive(Clone)]
+pub struct Loaded {
+    /// The settings.
+    pub settings: Settings,
+    layers: Figment,
+}
+
+/// One effective setting.
+pub struct Shown {
+    /// Dotted path.
+    pub key: String,
+    /// Value as TOML, masked where it is a secret.
+    pub value: String,
+    /// Layer it came from.
+    pub origin: String,
+}
+
+impl Loaded {
+    /// Reads all layers and validates them. `overrides` are `section.key=value`.
+    pub fn load(file: Option<&Path>, overrides: &[String]) -> Result<Self> {
+        Self::from_layers(file, overrides, std::env::vars())
+    }
+
+    fn from_layers(
+        file: Option<&Path>,
+        overrides: &[String],
+        vars: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self> {
+        let defaults = Figment::from(Toml::string(DEFAULTS));
+        let mut layers = defaults.clone();
+        if let Some(file) = file {
+            if !file.is_file() {
+                bail!("there is no configuration file {}", file.display());
+            }
+            layers = layers.merge(Toml::file_exact(file));
+        }
+        let layers = layers
+            .merge(Texts::from_env(&defaults, vars)?)
+            .merge(Texts::from_args(&defaults, overrides)?);
+        let settings: Settings = layers.extract().map_err(readable)?;
+        validate(&settings)?;
+        Ok(Self { settings, layers })
+    }
+
+    /// Whether nobody set `key`: it still has the value of the default file.
+    pub fn is_default(&self, key: &str) -> bool {
+        self.origin(key) == "default"
+    }
+
+    /// Every effective setting in the order of the sections, secrets masked.
+    pub fn show(&self) -> Result<Vec<Shown>> {
+        let all: Value = self.layers.extract()?;
+        let mut shown = Vec::new();
+        self.flatten("", &all, &mut shown);
+        Ok(shown)
+    }
+
+    fn flatten(&self, path: &str, value: &Value, into: &mut Vec<Shown>) {
+        match value {
+            Value::Dict(_, dict) => {
+                for (key, value) in dict {
+                    let path =
+                        if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                    self.flatten(&path, value, into);
+                }
+            }
+            value => into.push(Shown {
+                key: path.to_owned(),
+                value: masked(path, value),
+                origin: self.origin(path),
+            }),
+        }
+    }
+
+    fn origin(&self, key: &str) -> String {
+        let Some(metadata) = self.layers.find_metadata(key) else { return "unknown".into() };
+        match (&metadata.source, metadata.name.as_ref()) {
+            (Some(figment::Source::File(path)), _) => path.display().to_string(),
+            (_, name @ ("environment" | "command line")) => name.to_owned(),
+            _ => "default".to_owned(),
+        }
+    }
+}
+
+/// Last parts of the keys whose values are never printed.
+const SECRETS: [&str; 5] = ["password", "sasl_password", "secret_key", "api_key", "api_keys"];
+
+fn masked(path: &str, value: &Value) -> String {
+    let name = path.rsplit('.').next().unwrap_or(path);
+    // Properties are librdkafka's own, passwords of keys and tokens among them.
+    let secret = SECRETS.contains(&name)
+        || (path.starts_with("kafka.properties.")
+            && ["password", "secret", "pem", "jaas"].iter().any(|s| path.contains(s)));
+    let empty = value.as_str().is_some_and(str::is_empty)
+        || value.as_array().is_some_and(<[Value]>::is_empty);
+    if secret && !empty {
+        return "\"********\"".to_owned();
+    }
+    serde_json::to_string(value).unwrap_or_else(|_| "?".to_owned())
+}
+
+/// One line an error, each with its key and the layer it came from.
+fn readable(errors: figment::Error) -> anyhow::Error {
+    let lines: Vec<String> = errors
+        .into_iter()
+        .map(|error| {
+            let origin = error.metadata.as_ref().map(|m| match &m.source {
+                Some(figment::Source::File(path)) => path.display().to_string(),
+                _ => m.name.to_string(),
+            });
+            let key = error.path.join(".");
+            let place = origin.map(|o| format!(" (from {o})")).unwrap_or_default();
+            format!("{}{}: {}", if key.is_empty() { "settings" } else { &key }, place, error.kind)
+        })
+        .collect();
+    anyhow::anyhow!("the configuration is not valid:\n  {}", lines.join("\n  "))
+}
+
+/// What no single type can check.
+fn validate(settings: &Settings) -> Result<()> {
+    let engine = &settings.engine;
+    let topics = &settings.topics;
+    let names = topics.names().all();
+    let distinct: std::collections::BTreeSet<_> = names.iter().collect();
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let checks = [
+        (settings.kafka.brokers.is_empty(), "kafka.brokers must not be empty"),
+        (distinct.len() != names.len(), "topics.orders, payments and notifications must differ"),
+        (
+            names.iter().any(|n| n.len() > 249 || !n.chars().all(legal)),
+            "topic names may have letters, digits, '.', '_' and '-', 249 at the most with prefix",
+        ),
+        (topics.partitions < 1, "topics.partitions must be at least 1"),
+        (engine.max_in_flight_records < 1, "engine.max_in_flight_records must be at least 1"),
+        (engine.max_transaction_records < 1, "engine.max_transaction_records must be at least 1"),
+        (engine.max_attempts < 1, "engine.max_attempts must be at least 1"),
+        (
+            engine.drain_ms >= engine.session_timeout_ms,
+            "engine.drain_ms must be below engine.session_timeout_ms",
+        ),
+        (
+            engine.drain_ms >= settings.shutdown.deadline_ms,
+            "engine.drain_ms must be below shutdown.deadline_ms",
+        ),
+        (settings.producer.max_in_flight_records < 1, "producer.max_in_flight_records is below 1"),
+        (
+            settings.producer.delivery_timeout_ms <= settings.producer.linger_ms,
+            "producer.delivery_timeout_ms must be above producer.linger_ms",
+        ),
+    ];
+    for (wrong, message) in checks {
+        if wrong {
+            bail!("the configuration is not valid:\n  {message}");
+        }
+    }
+    tracing_subscriber::EnvFilter::try_new(&settings.log.level)
+        .with_context(|| format!("log.level is not a filter: {:?}", settings.log.level))?;
+    Ok(())
+}
+
+/// A file named on the command line, or in `COMANDA_CONFIG`.
+pub fn file(argument: Option<PathBuf>) -> Option<PathBuf> {
+    argument.or_else(|| std::env::var_os("COMANDA_CONFIG").map(PathBuf::from))
+}
+
+#[cfg(test)]
+mod tests;

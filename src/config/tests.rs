@@ -1,0 +1,76 @@
+use super::*;
+
+fn load(file: Option<&Path>, args: &[&str], vars: &[(&str, &str)]) -> Result<Loaded> {
+    let args: Vec<String> = args.iter().map(|a| (*a).to_owned()).collect();
+    let vars = vars.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+    Loaded::from_layers(file, &args, vars.collect::<Vec<_>>().into_iter())
+}
+
+fn refusal(args: &[&str], vars: &[(&str, &str)]) -> String {
+    let Err(error) = load(None, args, vars) else { panic!("{args:?} {vars:?} was accepted") };
+    format!("{error:#}")
+}
+
+#[test]
+fn the_default_file_is_complete_and_valid() {
+    let loaded = load(None, &[], &[]).unwrap();
+    assert!(loaded.is_default("kafka.brokers"));
+    assert!(loaded.show().unwrap().iter().all(|s| s.origin == "default"));
+}
+
+#[test]
+fn each_layer_overrides_the_one_before() {
+    let file = tempfile::NamedTempFile::with_suffix(".toml").unwrap();
+    std::fs::write(file.path(), "[topics]\nprefix = \"file.\"\npartitions = 3\norders = \"o\"\n")
+        .unwrap();
+    let vars = [("COMANDA__TOPICS__PARTITIONS", "4"), ("COMANDA__TOPICS__ORDERS", "7")];
+    let loaded = load(Some(file.path()), &["topics.partitions=5"], &vars).unwrap();
+    assert_eq!(loaded.settings.topics.prefix, "file.");
+    assert_eq!(loaded.settings.topics.orders, "7");
+    assert_eq!(loaded.settings.topics.partitions, 5);
+    assert_eq!(loaded.origin("topics.prefix"), file.path().display().to_string());
+    assert_eq!(loaded.origin("topics.orders"), "environment");
+    assert_eq!(loaded.origin("topics.partitions"), "command line");
+    assert_eq!(loaded.origin("topics.payments"), "default");
+}
+
+#[test]
+fn mistakes_are_named_with_their_key() {
+    assert!(refusal(&["topics.partition=5"], &[]).contains("topics.partition"));
+    assert!(refusal(&[], &[("COMANDA__KAFKA__BROKER", "x")]).contains("COMANDA__KAFKA__BROKER"));
+    assert!(refusal(&["topics.partitions=many"], &[]).contains("topics.partitions"));
+    assert!(refusal(&["admin.listen=nowhere"], &[]).contains("admin.listen"));
+    assert!(refusal(&["engine.drain_ms=999999"], &[]).contains("engine.drain_ms"));
+    assert!(refusal(&["topics.prefix=a b"], &[]).contains("topic names"));
+    assert!(refusal(&["no-equals-sign"], &[]).contains("section.key=value"));
+    let file = tempfile::NamedTempFile::with_suffix(".toml").unwrap();
+    std::fs::write(file.path(), "[gatway]\nlisten = \"x\"\n").unwrap();
+    let Err(error) = load(Some(file.path()), &[], &[]) else { panic!("accepted") };
+    assert!(format!("{error:#}").contains("gatway"), "{error:#}");
+}
+
+#[test]
+fn librdkafkas_own_properties_pass_through() {
+    let args = ["kafka.properties.socket.timeout.ms=1000"];
+    let vars = [("COMANDA__KAFKA__PROPERTIES__SOCKET_KEEPALIVE_ENABLE", "true")];
+    let properties = load(None, &args, &vars).unwrap().settings.kafka.properties;
+    assert_eq!(properties["socket.timeout.ms"], "1000");
+    assert_eq!(properties["socket.keepalive.enable"], "true");
+}
+
+#[test]
+fn no_secret_is_shown() {
+    let args = [
+        "kafka.sasl_password=hunter2",
+        "registry.password=hunter2",
+        "payment.secret_key=hunter2",
+        "notifier.api_key=hunter2",
+        "sandbox.api_key=hunter2",
+        "kafka.properties.ssl.key.password=hunter2",
+    ];
+    let shown = load(None, &args, &[]).unwrap().show().unwrap();
+    assert_eq!(shown.iter().filter(|s| s.origin == "command line").count(), args.len());
+    for setting in shown {
+        assert!(!setting.value.contains("hunter2"), "{} is shown", setting.key);
+    }
+}

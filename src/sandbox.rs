@@ -1,0 +1,149 @@
+//! The parts that `up` and `demo` bring along for whatever the settings leave at its default.
+
+use std::net::SocketAddr;
+
+use anyhow::{Context, Result, bail};
+use comanda_gateway as gateway;
+use comanda_sandbox::{Broker, mailbox, payment, registry};
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Loaded, Settings};
+use crate::roles::Supervisor;
+
+/// What was brought along; it lives as long as this.
+pub struct Sandbox {
+    /// The settings with the addresses of what was brought along.
+    pub settings: Settings,
+    /// An operator's key of the gateway.
+    pub api_key: String,
+    /// The in-memory broker, where there is no other.
+    pub broker: Option<Broker>,
+    /// The payment provider.
+    pub payment: Option<payment::Handle>,
+    /// The mailbox.
+    pub mailbox: Option<mailbox::Handle>,
+    /// URL of the mailbox's page.
+    pub mailbox_url: Option<String>,
+    /// URL of the payment provider.
+    pub payment_url: Option<String>,
+    /// Folder of the order store, deleted in the end.
+    _store: Option<TempDir>,
+}
+
+impl Sandbox {
+    /// Starts what is needed under `supervisor`. `free_ports` moves every address that nobody
+    /// chose to a free port.
+    pub async fn start(
+        loaded: &Loaded,
+        free_ports: bool,
+        supervisor: &mut Supervisor,
+        shutdown: &CancellationToken,
+    ) -> Result<Self> {
+        let mut settings = loaded.settings.clone();
+        let listen = |key: &str, addr: SocketAddr| {
+            let move_it = free_ports && loaded.is_default(key);
+            if move_it { SocketAddr::new(addr.ip(), 0) } else { addr }
+        };
+        settings.gateway.listen = listen("gateway.listen", settings.gateway.listen);
+        settings.admin.listen = listen("admin.listen", settings.admin.listen);
+
+        let own_kafka = loaded.is_default("kafka.brokers");
+        let own_registry = loaded.is_default("registry.url");
+        if own_registry && !own_kafka {
+            bail!("--brokers needs --registry: the schema ids must live as long as the topics");
+        }
+        let mut broker = None;
+        if own_kafka {
+            let topics = settings.topics.names().all();
+            let started = Broker::start(&topics, settings.topics.partitions)
+                .context("starting the sandbox broker")?;
+            settings.kafka.brokers = started.bootstrap_servers().to_owned();
+            broker = Some(started);
+        }
+        if own_registry {
+            let addr = listen("sandbox.registry_listen", settings.sandbox.registry_listen);
+            let service = registry::Service::bind(addr)
+                .await
+                .with_context(|| taken("schema registry", addr, "sandbox.registry_listen"))?;
+            settings.registry.url = service.url();
+            settings.registry.auto_register = true;
+            let stop = shutdown.clone();
+            supervisor.run("sandbox registry", async move {
+                service.run_until_stopped(stop).await;
+                Ok(())
+            });
+        }
+        let (mut payment_handle, mut payment_url) = (None, None);
+        if loaded.is_default("payment.provider_url") {
+            let addr = listen("sandbox.payment_listen", settings.sandbox.payment_listen);
+            let service = payment::Service::bind(addr, payment_options(&settings))
+                .await
+                .with_context(|| taken("payment provider", addr, "sandbox.payment_listen"))?;
+            settings.payment.provider_url = service.url();
+            payment_handle = Some(service.handle());
+            payment_url = Some(service.url());
+            let stop = shutdown.clone();
+            supervisor.run("sandbox payment provider", async move {
+                service.run_until_stopped(stop).await;
+                Ok(())
+            });
+        }
+        let (mut mailbox_handle, mut mailbox_url) = (None, None);
+        if loaded.is_default("notifier.provider_url") {
+            let addr = listen("sandbox.mailbox_listen", settings.sandbox.mailbox_listen);
+            let service = mailbox::Service::bind(addr)
+                .await
+                .with_context(|| taken("mailbox", addr, "sandbox.mailbox_listen"))?;
+            settings.notifier.provider_url = service.url();
+            mailbox_handle = Some(service.handle());
+            mailbox_url = Some(service.url());
+            let stop = shutdown.clone();
+            supervisor.run("sandbox mailbox", async move {
+                service.run_until_stopped(stop).await;
+                Ok(())
+            });
+        }
+        let mut store = None;
+        if loaded.is_default("store.url") {
+            let folder = tempfile::Builder::new()
+                .prefix("comanda-")
+                .tempdir()
+                .context("making a folder for the order store")?;
+            settings.store.url = format!("sqlite://{}", folder.path().join("orders.db").display());
+            store = Some(folder);
+        }
+        let api_key = match settings.sandbox.api_key.as_str() {
+            "" => format!("demo-{}", uuid::Uuid::new_v4().simple()),
+            key => key.to_owned(),
+        };
+        settings.gateway.api_keys.push(gateway::ApiKey::operator("sandbox", &api_key));
+        Ok(Self {
+            settings,
+            api_key,
+            broker,
+            payment: payment_handle,
+            mailbox: mailbox_handle,
+            mailbox_url,
+            payment_url,
+            _store: store,
+        })
+    }
+}
+
+/// The payment provider's options as the settings have them.
+pub fn payment_options(settings: &Settings) -> payment::Options {
+    payment::Options {
+        latency_ms: settings.sandbox.payment_latency_ms,
+        slow_ms: settings.sandbox.payment_slow_ms,
+        ..payment::Options::default()
+    }
+}
+
+/// What to say when an address can't be had.
+pub fn taken(what: &str, addr: SocketAddr, key: &str) -> String {
+    format!(
+        "the {what} can't listen on {addr}; is another comanda running? \
+         --set {key}=:0 picks a free port"
+    )
+}
