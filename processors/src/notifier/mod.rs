@@ -1,0 +1,213 @@
+//! Mails customers what became of their payment, through an HTTP mail provider that speaks
+//! Resend's API.
+//!
+//! - [`Notifier`]: the processor, from payment events to notification events
+//! - `words`, `mail`: what the mails say and how they look; the layout is in `templates/`
+//! - `text`, `recipient`: what customers wrote, made harmless
+//! - `client`: the provider's API and what its answers mean
+//!
+//! The key of each mail is the payment event's id, so a mail that is sent again after a crash or a
+//! missing answer goes out once, as long as the provider remembers the key (Resend: 24 hours).
+
+mod client;
+mod mail;
+mod recipient;
+#[cfg(test)]
+mod tests;
+mod text;
+mod words;
+
+use std::time::Duration;
+
+use comanda_schemas::{NotificationEvent, NotificationEventType, PaymentEvent, Stage, Timestamp};
+use secrecy::SecretString;
+use serde::Deserialize;
+use tracing::error;
+
+use crate::provider::{Backoff, Error};
+use crate::{HandlerError, Input, Outcome, Processor};
+use client::{Client, Failure};
+use mail::Mail;
+use recipient::Recipient;
+use words::Kind;
+
+/// How customers are told.
+const CHANNEL: &str = "email";
+
+/// Settings of the notifier.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Options {
+    /// Name of the provider in notification events and metrics.
+    pub provider: String,
+    /// Base URL of the provider's API.
+    pub provider_url: String,
+    /// API key, sent as bearer token.
+    pub api_key: SecretString,
+    /// Sender, `address` or `Name <address>`; the provider must know its domain.
+    pub from: String,
+    /// Where answers go; empty for nowhere.
+    pub reply_to: String,
+    /// Who writes, in subjects and mails.
+    pub restaurant_name: String,
+    /// Time to connect, TLS included, in milliseconds.
+    pub connect_timeout_ms: u64,
+    /// Time for a request and its whole answer, in milliseconds.
+    pub request_timeout_ms: u64,
+    /// Requests for one mail before it is given up, at least 1.
+    pub max_attempts: u32,
+    /// Longest pause after the first failed request, in milliseconds; doubles with each.
+    pub backoff_initial_ms: u64,
+    /// Longest pause after any failed request, in milliseconds.
+    pub backoff_max_ms: u64,
+    /// Pause before the next try when the provider refuses our key, sender or URL, in
+    /// milliseconds.
+    pub retry_refused_ms: u64,
+}
+
+/// The notifier.
+#[derive(Debug)]
+pub struct Notifier {
+    provider: String,
+    restaurant_name: String,
+    client: Client,
+    backoff: Backoff,
+    max_attempts: u32,
+    retry_refused: Duration,
+}
+
+/// What became of a mail.
+struct Told {
+    template: &'static str,
+    result: Result<Option<String>, String>,
+}
+
+impl Notifier {
+    /// A notifier after `options`. Nothing is sent yet.
+    pub fn new(options: Options) -> Result<Self, Error> {
+        let unusable = |setting, problem| {
+            Err(Error::Setting { provider: options.provider.clone(), setting, problem })
+        };
+        if options.max_attempts == 0 {
+            return unusable("max_attempts", "must be at least 1");
+        }
+        if options.from.is_empty() || options.from.contains(char::is_control) {
+            return unusable("from", "must be an address on one line");
+        }
+        if options.reply_to.contains(char::is_control) {
+            return unusable("reply_to", "must be an address on one line, or empty");
+        }
+        Ok(Self {
+            client: Client::new(&options)?,
+            backoff: Backoff::new(
+                &options.provider,
+                options.backoff_initial_ms,
+                options.backoff_max_ms,
+            ),
+            max_attempts: options.max_attempts,
+            retry_refused: Duration::from_millis(options.retry_refused_ms),
+            restaurant_name: options.restaurant_name,
+            provider: options.provider,
+        })
+    }
+
+    fn result(&self, input: &Input<PaymentEvent>, told: Told) -> NotificationEvent {
+        let cause = &input.event;
+        let (r#type, message_id, detail) = match told.result {
+            Ok(message_id) => (NotificationEventType::Sent, message_id, None),
+            Err(detail) => (NotificationEventType::Failed, None, Some(detail)),
+        };
+        NotificationEvent {
+            event_id: NotificationEvent::derive_id(cause.event_id),
+            r#type,
+            order_id: cause.order_id,
+            occurred_at: Timestamp::now(),
+            payment_event_id: cause.event_id,
+            channel: CHANNEL.into(),
+            template: told.template.into(),
+            provider: self.provider.clone(),
+            message_id,
+            detail,
+            source: input.source.clone(),
+        }
+    }
+
+    fn failed(
+        &self,
+        input: &Input<PaymentEvent>,
+        template: &'static str,
+        failure: Failure,
+    ) -> Outcome<NotificationEvent> {
+        let told = |detail: &str| self.result(input, Told { template, result: Err(detail.into()) });
+        let given_up = |detail: &str| Outcome::DeadLetter {
+            error: HandlerError::new("mail_not_sent", &failure),
+            result: Some(told(detail)),
+        };
+        let (detail, retry_after) = match &failure {
+            Failure::Rejected(code) => return Outcome::Emit(told(code)),
+            // Which of the two mails went out is for a person to find out.
+            Failure::KeyReused => return given_up("idempotency_key_reused"),
+            Failure::Refused(_) => {
+                error!(
+                    order_id = %input.event.order_id, error = %failure,
+                    "the mail provider refuses our requests"
+                );
+                self.backoff.count_retry();
+                return Outcome::Retry {
+                    after: self.retry_refused,
+                    error: HandlerError::new("mail_provider_refuses", &failure),
+                };
+            }
+            Failure::Busy { code, retry_after } => (code.as_str(), *retry_after),
+            Failure::Lost(_) => ("no_answer", None),
+        };
+        if input.attempt >= self.max_attempts {
+            return given_up(detail);
+        }
+        self.backoff.count_retry();
+        Outcome::Retry {
+            after: self.backoff.delay(input.attempt, retry_after),
+            error: HandlerError::new("mail_not_sent", &failure),
+        }
+    }
+}
+
+impl Processor for Notifier {
+    type In = PaymentEvent;
+    type Out = NotificationEvent;
+    const STAGE: Stage = Stage::Notifier;
+
+    async fn handle(&self, input: &Input<PaymentEvent>) -> Outcome<NotificationEvent> {
+        let event = &input.event;
+        let Some(kind) = Kind::of(event.r#type) else {
+            return Outcome::DeadLetter {
+                error: HandlerError {
+                    kind: "unknown_event_type",
+                    chain: "a payment event of a type that this build does not know".into(),
+                },
+                result: None,
+            };
+        };
+        let template = kind.name();
+        let Some(to) = Recipient::parse(&event.order.contact.email) else {
+            let result = Err("invalid_recipient".into());
+            return Outcome::Emit(self.result(input, Told { template, result }));
+        };
+        let can_reply = self.client.can_reply();
+        let mail = match Mail::render(kind, event, &self.restaurant_name, can_reply) {
+            Ok(mail) => mail,
+            Err(error) => {
+                return Outcome::DeadLetter {
+                    error: HandlerError::new("mail_not_rendered", &error),
+                    result: None,
+                };
+            }
+        };
+        match self.client.send(event, template, &to, &mail).await {
+            Ok(message_id) => {
+                Outcome::Emit(self.result(input, Told { template, result: Ok(message_id) }))
+            }
+            Err(failure) => self.failed(input, template, failure),
+        }
+    }
+}

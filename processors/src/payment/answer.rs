@@ -1,0 +1,298 @@
+//! What the provider's answers mean: the one place that tells a decline from a doubt.
+//!
+//! Sources: "Errors" and "Idempotent requests" in Stripe's API reference, and "Advanced error
+//! handling" (<https://docs.stripe.com/error-low-level>) for which answers leave the outcome open.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer};
+
+use crate::provider::{Answer, Lost, code_of};
+
+/// Longest id that is taken over from the provider, in bytes.
+const MAX_ID: usize = 255;
+
+/// Why a request did not end as asked. The text of each is fit for logs.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Failure {
+    /// The payment method was declined.
+    #[error("declined: {code}")]
+    Declined { code: String, payment_id: Option<String> },
+    /// The provider refuses this request and always will.
+    #[error("the request is invalid: {0}")]
+    Invalid(String),
+    /// The idempotency key was used before, with another request.
+    #[error("the idempotency key belongs to another request")]
+    KeyReused,
+    /// The provider refuses us, or is not the provider: settings are wrong, not the order.
+    #[error("the provider refuses our requests: {0}; check its URL and key")]
+    Refused(String),
+    /// Nothing was sent.
+    #[error(transparent)]
+    NotSent(Lost),
+    /// Turned away before anything was done.
+    #[error("the provider is busy")]
+    Busy { retry_after: Option<Duration> },
+    /// Another request with the same key, or on the same object, is under way.
+    #[error("the provider is still at work on an earlier request")]
+    InProgress,
+    /// Sent, and the outcome is open; the provider may still be at work on it.
+    #[error("no answer in time")]
+    TimedOut,
+    /// Sent, and the outcome is open.
+    #[error("the outcome is open: {0}")]
+    Open(String),
+}
+
+impl Failure {
+    /// A word for the event's `detail`.
+    pub fn detail(&self) -> String {
+        match self {
+            Failure::Declined { code, .. } => code.clone(),
+            Failure::Invalid(code) | Failure::Refused(code) => code.clone(),
+            Failure::KeyReused => "idempotency_key_reused".into(),
+            Failure::NotSent(_) => "no_connection".into(),
+            Failure::Busy { .. } => "rate_limited".into(),
+            Failure::InProgress => "in_progress".into(),
+            Failure::TimedOut => "timeout".into(),
+            Failure::Open(what) => code_of(Some(what)).unwrap_or_else(|| "connection_lost".into()),
+        }
+    }
+
+    /// How long the provider asked to be left alone.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Failure::Busy { retry_after } => *retry_after,
+            _ => None,
+        }
+    }
+}
+
+/// A payment, as far as it matters here.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Intent {
+    #[serde(deserialize_with = "bounded")]
+    pub id: String,
+    pub status: IntentStatus,
+    #[serde(default)]
+    pub amount: Option<i64>,
+    #[serde(default)]
+    pub currency: Option<String>,
+    #[serde(default)]
+    pub metadata: Metadata,
+    #[serde(default)]
+    pub last_payment_error: Option<ErrorBody>,
+}
+
+/// What we attach to a payment to find it again.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub(super) struct Metadata {
+    #[serde(default)]
+    pub order_id: Option<String>,
+    #[serde(default)]
+    pub version: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum IntentStatus {
+    Succeeded,
+    Processing,
+    RequiresPaymentMethod,
+    RequiresAction,
+    RequiresConfirmation,
+    RequiresCapture,
+    Canceled,
+    /// Newer than this build.
+    #[serde(other)]
+    Other,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct SearchResult {
+    pub data: Vec<Intent>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Refund {
+    pub status: RefundStatus,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum RefundStatus {
+    Succeeded,
+    Pending,
+    RequiresAction,
+    Failed,
+    Canceled,
+    /// Newer than this build.
+    #[serde(other)]
+    Other,
+}
+
+#[derive(Debug, Deserialize)]
+struct ErrorEnvelope {
+    error: ErrorBody,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+pub(super) struct ErrorBody {
+    #[serde(default)]
+    r#type: Option<String>,
+    #[serde(default)]
+    code: Option<String>,
+    #[serde(default)]
+    decline_code: Option<String>,
+    #[serde(default)]
+    payment_intent: Option<IntentRef>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct IntentRef {
+    #[serde(deserialize_with = "bounded")]
+    id: String,
+}
+
+/// An id of the provider, which promises 255 characters at the most.
+fn bounded<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let id = String::deserialize(deserializer)?;
+    if id.is_empty() || id.len() > MAX_ID {
+        return Err(D::Error::invalid_length(id.len(), &"an id of 1 to 255 bytes"));
+    }
+    Ok(id)
+}
+
+impl ErrorBody {
+    /// The bank's reason, or else the provider's.
+    pub fn decline(&self) -> Option<String> {
+        code_of(self.decline_code.as_deref()).or_else(|| code_of(self.code.as_deref()))
+    }
+}
+
+/// The body of a success, or what the answer or its absence means.
+pub(super) fn classify(answer: Result<Answer, Lost>) -> Result<Bytes, Failure> {
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(lost @ Lost::NotSent(_)) => return Err(Failure::NotSent(lost)),
+        Err(Lost::TimedOut) => return Err(Failure::TimedOut),
+        Err(Lost::Broken(what)) => return Err(Failure::Open(what)),
+    };
+    let status = answer.status.as_u16();
+    if (200..=299).contains(&status) {
+        return Ok(answer.body);
+    }
+    let error = serde_json::from_slice::<ErrorEnvelope>(&answer.body).map(|e| e.error).ok();
+    let kind = error.as_ref().and_then(|e| e.r#type.as_deref());
+    let code = error.as_ref().and_then(|e| e.code.as_deref());
+    let word = || code_of(code).unwrap_or_else(|| format!("http_{status}"));
+    Err(match (status, kind, code) {
+        (429, _, _) => Failure::Busy { retry_after: answer.retry_after },
+        (401 | 403, _, _) => Failure::Refused(word()),
+        (400..=499, _, Some("idempotency_key_in_use" | "lock_timeout")) => Failure::InProgress,
+        (400..=499, Some("idempotency_error"), _) => Failure::KeyReused,
+        (409, _, _) => Failure::InProgress,
+        (402, _, _) | (400..=499, Some("card_error"), _) => {
+            let decline = error.as_ref().and_then(ErrorBody::decline);
+            let payment_id = error.as_ref().and_then(|e| e.payment_intent.as_ref());
+            Failure::Declined {
+                code: decline.unwrap_or_else(|| format!("http_{status}")),
+                payment_id: payment_id.map(|intent| intent.id.clone()),
+            }
+        }
+        // 408: the whole request never came; but a proxy may say so of a request it passed on.
+        // 424: a dependency of the provider failed.
+        (408 | 504, _, _) => Failure::TimedOut,
+        (424 | 500..=599, _, _) => Failure::Open(format!("http_{status}")),
+        (400, _, _) | (402..=499, Some("invalid_request_error"), _) => Failure::Invalid(word()),
+        // Redirects, unknown paths, other answers of somebody who is not the provider.
+        _ => Failure::Refused(word()),
+    })
+}
+
+/// The value in the body of a success. One that can't be read leaves the outcome open: the
+/// provider did something.
+pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
+    serde_json::from_slice(body).map_err(|_| Failure::Open("unreadable_answer".into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use reqwest::StatusCode;
+
+    fn meaning(status: u16, body: &str) -> Failure {
+        let answer = Answer {
+            status: StatusCode::from_u16(status).unwrap(),
+            retry_after: None,
+            body: body.to_owned().into(),
+        };
+        classify(Ok(answer)).unwrap_err()
+    }
+
+    fn error(kind: &str, code: &str) -> String {
+        format!(r#"{{"error":{{"type":"{kind}","code":"{code}","message":"of ana@example.com"}}}}"#)
+    }
+
+    #[test]
+    fn every_class_of_error_has_its_meaning() {
+        let declined = |code: &str| Failure::Declined { code: code.into(), payment_id: None };
+        let request = "invalid_request_error";
+        for (status, body, expected) in [
+            (400, error(request, "amount_too_small"), Failure::Invalid("amount_too_small".into())),
+            (404, error(request, "resource_missing"), Failure::Invalid("resource_missing".into())),
+            (422, error(request, "parameter"), Failure::Invalid("parameter".into())),
+            (400, "no JSON".into(), Failure::Invalid("http_400".into())),
+            (404, "<html>".into(), Failure::Refused("http_404".into())),
+            (302, String::new(), Failure::Refused("http_302".into())),
+            (401, error(request, "api_key_expired"), Failure::Refused("api_key_expired".into())),
+            (403, error(request, ""), Failure::Refused("http_403".into())),
+            (402, error("card_error", "expired_card"), declined("expired_card")),
+            (402, String::new(), declined("http_402")),
+            (400, error("card_error", "expired_card"), declined("expired_card")),
+            (400, error("idempotency_error", ""), Failure::KeyReused),
+            (409, error("idempotency_error", ""), Failure::KeyReused),
+            (409, error("idempotency_error", "idempotency_key_in_use"), Failure::InProgress),
+            (409, error(request, "lock_timeout"), Failure::InProgress),
+            (429, error(request, "lock_timeout"), Failure::Busy { retry_after: None }),
+            (409, String::new(), Failure::InProgress),
+            (408, String::new(), Failure::TimedOut),
+            (504, String::new(), Failure::TimedOut),
+            (424, String::new(), Failure::Open("http_424".into())),
+            (500, error("api_error", "x"), Failure::Open("http_500".into())),
+            (503, String::new(), Failure::Open("http_503".into())),
+        ] {
+            assert_eq!(meaning(status, &body), expected, "{status} {body}");
+        }
+    }
+
+    #[test]
+    fn the_banks_reason_comes_before_the_providers() {
+        let body = r#"{"error":{"type":"card_error","code":"card_declined",
+            "decline_code":"insufficient_funds","payment_intent":{"id":"pi_9"}}}"#;
+        let expected = Failure::Declined {
+            code: "insufficient_funds".into(),
+            payment_id: Some("pi_9".into()),
+        };
+        assert_eq!(meaning(402, body), expected);
+    }
+
+    #[test]
+    fn free_text_never_gets_into_the_detail() {
+        let body = error("card_error", "Ana's card, ana@example.com");
+        assert_eq!(meaning(402, &body).detail(), "http_402");
+        assert_eq!(Failure::Open("connection of ana broke".into()).detail(), "connection_lost");
+    }
+
+    #[test]
+    fn a_success_that_can_not_be_read_leaves_the_outcome_open() {
+        let unreadable = parse::<Intent>(b"{\"id\":").unwrap_err();
+        assert_eq!(unreadable, Failure::Open("unreadable_answer".into()));
+        let long = format!(r#"{{"id":"{}","status":"succeeded"}}"#, "p".repeat(MAX_ID + 1));
+        assert!(parse::<Intent>(long.as_bytes()).is_err());
+        let newer = br#"{"id":"pi_1","status":"dreaming"}"#;
+        assert_eq!(parse::<Intent>(newer).unwrap().status, IntentStatus::Other);
+    }
+}

@@ -1,0 +1,297 @@
+//! One order event at the payment provider, from the first request to an outcome that is known.
+//!
+//! An outcome is never guessed. Once a request was sent whose answer is missing, the payment is
+//! looked up before anything is sent again, and it only counts as not charged after a look-up that
+//! found nothing at a time when the provider's search had caught up.
+
+use std::time::Duration;
+
+use comanda_schemas::{Currency, FailureReason, OrderEvent, PaymentEventType};
+use tokio::time::{Instant, sleep_until};
+use tracing::debug;
+
+use super::Payment;
+use super::amount::to_provider;
+use super::answer::Failure;
+use super::client::{Charge, Standing};
+
+/// What an order event came to.
+#[derive(Debug)]
+pub(super) struct End {
+    pub r#type: PaymentEventType,
+    pub payment_id: Option<String>,
+    /// Minor units; `None` for the order's total.
+    pub amount: Option<(i64, Currency)>,
+    pub reason: Option<FailureReason>,
+    pub detail: Option<String>,
+}
+
+/// Why it came to nothing yet.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// The outcome is open, or the provider can't be asked.
+    Unresolved(Failure),
+    /// The provider refuses our requests as such.
+    Refused(Failure),
+    /// There is a charge to give back and the provider refuses to.
+    RefundRefused(Failure),
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Refused(_) => Stop::Refused(failure),
+            _ => Stop::Unresolved(failure),
+        }
+    }
+}
+
+/// What one try came to.
+enum Step {
+    End(End),
+    Again(Failure),
+}
+
+/// One call of the processor. All that it remembers ends with it.
+pub(super) struct Case<'a> {
+    payment: &'a Payment,
+    event: &'a OrderEvent,
+    begun: Instant,
+    /// Requests sent, look-ups not counted.
+    pub tries: u32,
+}
+
+/// Whose payment to look up.
+#[derive(Clone, Copy)]
+enum Scope {
+    Version,
+    Order,
+}
+
+impl<'a> Case<'a> {
+    pub fn new(payment: &'a Payment, event: &'a OrderEvent) -> Self {
+        Self { payment, event, begun: Instant::now(), tries: 0 }
+    }
+
+    /// Charges the event's version. `in_doubt` says that an earlier call may have done so.
+    pub async fn charge(&mut self, in_doubt: bool) -> Result<End, Stop> {
+        let order = &self.event.order;
+        if order.total_minor == 0 {
+            return Ok(End::new(PaymentEventType::Succeeded));
+        }
+        let amount = to_provider(order.total_minor, order.currency).filter(|amount| *amount > 0);
+        let Some(amount) = amount else {
+            return Ok(End::failed(FailureReason::Invalid, "amount_not_chargeable".into()));
+        };
+        // From when on a look-up that finds nothing means that there is no charge; `None` while
+        // no request is without an answer.
+        let mut settles = in_doubt.then(|| self.begun + self.payment.search_lag);
+        let mut last = None;
+        for failures in 0..self.payment.max_attempts {
+            self.pause(failures, last.as_ref()).await;
+            match self.try_charge(amount, &mut settles).await? {
+                Step::End(end) => return Ok(end),
+                Step::Again(failure) => last = Some(failure),
+            }
+        }
+        let last = last.unwrap_or(Failure::InProgress);
+        let end = if self.tries == 0 || last == Failure::InProgress {
+            Err(Stop::Unresolved(last))
+        } else {
+            Ok(End::failed(FailureReason::Unreachable, last.detail()))
+        };
+        self.unless_charged(settles, end).await
+    }
+
+    /// One look-up, where the outcome of an earlier request is open, and one request.
+    async fn try_charge(
+        &mut self,
+        amount: i64,
+        settles: &mut Option<Instant>,
+    ) -> Result<Step, Stop> {
+        if settles.is_some() {
+            match known(self.look_up(Scope::Version).await) {
+                Ok(Some(end)) => return Ok(Step::End(end)),
+                Ok(None) => {}
+                Err(failure @ Failure::Refused(_)) => return Err(failure.into()),
+                Err(failure) => return Ok(Step::Again(failure)),
+            }
+        }
+        self.tries += 1;
+        let failure = match self.payment.client.charge(self.event, amount).await {
+            Ok(Standing::Charged(charge)) => return Ok(Step::End(End::charged(charge))),
+            Ok(Standing::Declined { code, payment_id }) => {
+                Failure::Declined { code, payment_id: Some(payment_id) }
+            }
+            Ok(Standing::Undecided | Standing::Nothing) => Failure::InProgress,
+            Err(failure) => failure,
+        };
+        let end = match failure {
+            Failure::Declined { code, payment_id } => End::declined(code, payment_id),
+            Failure::Invalid(code) => End::failed(FailureReason::Invalid, code),
+            Failure::KeyReused => {
+                *settles = (*settles).max(Some(self.settles_after(&failure)));
+                End::failed(FailureReason::Unknown, failure.detail())
+            }
+            Failure::Refused(_) => return Err(failure.into()),
+            Failure::NotSent(_) | Failure::Busy { .. } => return Ok(Step::Again(failure)),
+            Failure::InProgress | Failure::TimedOut | Failure::Open(_) => {
+                *settles = (*settles).max(Some(self.settles_after(&failure)));
+                return Ok(Step::Again(failure));
+            }
+        };
+        self.unless_charged(*settles, Ok(end)).await.map(Step::End)
+    }
+
+    /// Charges the event's version unless the order was charged before.
+    pub async fn change(&mut self, in_doubt: bool) -> Result<End, Stop> {
+        match self.earlier_charge().await? {
+            Some(charge) if charge.version == Some(self.event.version) => Ok(End::charged(charge)),
+            Some(charge) => {
+                Ok(End { r#type: PaymentEventType::ChangeRejected, ..End::charged(charge) })
+            }
+            None => self.charge(in_doubt).await,
+        }
+    }
+
+    /// Gives the order's charge back, where there is one.
+    pub async fn cancel(&mut self) -> Result<End, Stop> {
+        let Some(charge) = self.earlier_charge().await? else {
+            // An order for nothing is paid without a charge; its cancellation has to undo that.
+            let was_free = self.event.order.total_minor == 0;
+            return Ok(End::new(match was_free {
+                true => PaymentEventType::Refunded,
+                false => PaymentEventType::Voided,
+            }));
+        };
+        let mut last = None;
+        for failures in 0..self.payment.max_attempts {
+            self.pause(failures, last.as_ref()).await;
+            self.tries += 1;
+            let Err(failure) = self.payment.client.refund(self.event, &charge).await else {
+                return Ok(End { r#type: PaymentEventType::Refunded, ..End::charged(charge) });
+            };
+            match failure {
+                Failure::Declined { .. } | Failure::Invalid(_) | Failure::KeyReused => {
+                    return Err(Stop::RefundRefused(failure));
+                }
+                Failure::Refused(_) => return Err(failure.into()),
+                // The same key again is safe, and a whole charge is given back only once.
+                Failure::NotSent(_)
+                | Failure::Busy { .. }
+                | Failure::InProgress
+                | Failure::TimedOut
+                | Failure::Open(_) => last = Some(failure),
+            }
+        }
+        Err(Stop::Unresolved(last.unwrap_or(Failure::InProgress)))
+    }
+
+    /// The charge of any version of the order. Earlier versions were handled before this call
+    /// began, so what the search knows after its lag is all there is.
+    async fn earlier_charge(&mut self) -> Result<Option<Charge>, Stop> {
+        let settles = self.begun + self.payment.search_lag;
+        let mut last = Failure::InProgress;
+        for failures in 0..self.payment.max_attempts {
+            self.pause(failures, Some(&last)).await;
+            last = match self.look_up_settled(Scope::Order, settles).await {
+                Ok(Standing::Charged(charge)) => return Ok(Some(charge)),
+                Ok(Standing::Nothing | Standing::Declined { .. }) => return Ok(None),
+                Ok(Standing::Undecided) => Failure::InProgress,
+                Err(failure @ Failure::Refused(_)) => return Err(failure.into()),
+                Err(failure) => failure,
+            };
+        }
+        Err(Stop::Unresolved(last))
+    }
+
+    /// `end`, unless the outcome was open and a look-up knows better or is not to be had.
+    async fn unless_charged(
+        &self,
+        settles: Option<Instant>,
+        end: Result<End, Stop>,
+    ) -> Result<End, Stop> {
+        let Some(settles) = settles else { return end };
+        match known(self.look_up_settled(Scope::Version, settles).await)? {
+            Some(known) => Ok(known),
+            None => end,
+        }
+    }
+
+    /// A look-up whose "nothing" counts: it is asked again at `settles` where it was too early.
+    async fn look_up_settled(&self, scope: Scope, settles: Instant) -> Result<Standing, Failure> {
+        let early = Instant::now() < settles;
+        let found = self.look_up(scope).await?;
+        let may_change = match (&found, scope) {
+            (Standing::Nothing, _) | (Standing::Declined { .. }, Scope::Order) => early,
+            (Standing::Declined { .. }, Scope::Version) => false,
+            (Standing::Charged(_) | Standing::Undecided, _) => false,
+        };
+        if !may_change {
+            return Ok(found);
+        }
+        sleep_until(settles).await;
+        self.look_up(scope).await
+    }
+
+    async fn look_up(&self, scope: Scope) -> Result<Standing, Failure> {
+        let (order_id, version) = (self.event.order_id, self.event.version);
+        match scope {
+            Scope::Version => self.payment.client.look_up(order_id, version).await,
+            Scope::Order => self.payment.client.look_up_order(order_id, version).await,
+        }
+    }
+
+    /// Search runs behind by its lag; and a request that was given up may be worked on for as long
+    /// again as it was waited for.
+    fn settles_after(&self, failure: &Failure) -> Instant {
+        let at_work = match failure {
+            Failure::TimedOut | Failure::InProgress => self.payment.request_timeout,
+            _ => Duration::ZERO,
+        };
+        Instant::now() + at_work + self.payment.search_lag
+    }
+
+    /// The back-off after `failures` failed tries, none before the first.
+    async fn pause(&self, failures: u32, last: Option<&Failure>) {
+        if let (1.., Some(failure)) = (failures, last) {
+            debug!(
+                order_id = %self.event.order_id, version = self.event.version, failures,
+                error = %failure, "the payment provider is asked again after a pause"
+            );
+            self.payment.backoff.wait(failures, failure.retry_after()).await;
+        }
+    }
+}
+
+/// The end that a look-up tells of, `None` where it found nothing.
+fn known(found: Result<Standing, Failure>) -> Result<Option<End>, Failure> {
+    match found? {
+        Standing::Charged(charge) => Ok(Some(End::charged(charge))),
+        Standing::Declined { code, payment_id } => Ok(Some(End::declined(code, Some(payment_id)))),
+        Standing::Nothing => Ok(None),
+        Standing::Undecided => Err(Failure::InProgress),
+    }
+}
+
+impl End {
+    fn new(r#type: PaymentEventType) -> Self {
+        Self { r#type, payment_id: None, amount: None, reason: None, detail: None }
+    }
+
+    fn charged(charge: Charge) -> Self {
+        Self {
+            payment_id: Some(charge.payment_id),
+            amount: charge.amount,
+            ..Self::new(PaymentEventType::Succeeded)
+        }
+    }
+
+    fn declined(code: String, payment_id: Option<String>) -> Self {
+        Self { payment_id, ..Self::failed(FailureReason::Declined, code) }
+    }
+
+    fn failed(reason: FailureReason, detail: String) -> Self {
+        Self { reason: Some(reason), detail: Some(detail), ..Self::new(PaymentEventType::Failed) }
+    }
+}

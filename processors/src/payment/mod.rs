@@ -1,0 +1,195 @@
+//! Charges orders at an HTTP payment provider that speaks Stripe's PaymentIntents API.
+//!
+//! - [`Payment`]: the processor, from order events to payment events
+//! - `case`: the steps of one order event, up to an outcome that is known
+//! - `client`, `answer`: the provider's API and what its answers mean
+//! - `amount`: the provider's units
+//!
+//! What becomes of an order event:
+//!
+//! | order event | at the provider | payment event |
+//! |---|---|---|
+//! | PLACED | charged, declined, refused or never reached | SUCCEEDED or FAILED |
+//! | PLACED or UPDATED with a total of 0 | nothing to charge, so nothing is sent | SUCCEEDED without a payment id, 0 attempts |
+//! | UPDATED, nothing charged yet | charged at its own version | SUCCEEDED or FAILED |
+//! | UPDATED after a charge | the charge stays | CHANGE_REJECTED |
+//! | CANCELLED after a charge | the whole charge is given back | REFUNDED |
+//! | CANCELLED, nothing charged | nothing is sent | VOIDED; REFUNDED for a total of 0 |
+//!
+//! While the outcome is open, or the provider refuses our key, there is no payment event: the
+//! engine is asked to call again later.
+
+mod amount;
+mod answer;
+mod case;
+mod client;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use comanda_schemas::{
+    OrderEvent, OrderEventType, Payment as PaymentRecord, PaymentEvent, Stage, Timestamp,
+};
+use secrecy::SecretString;
+use serde::Deserialize;
+use tracing::error;
+
+use crate::provider::{Backoff, Error};
+use crate::{HandlerError, Input, Outcome, Processor};
+use case::{Case, End, Stop};
+use client::Client;
+
+/// How long the provider surely remembers an idempotency key; Stripe forgets after 24 hours. For
+/// an order event older than this the key alone does not protect from a second charge.
+const KEY_LIFE: Duration = Duration::from_secs(23 * 3600);
+
+/// Settings of the payment processor.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Options {
+    /// Name of the provider in payment events and metrics.
+    pub provider: String,
+    /// Base URL of the provider's API, without `/v1`.
+    pub provider_url: String,
+    /// Secret key, sent as bearer token.
+    pub secret_key: SecretString,
+    /// Time to connect, TLS included, in milliseconds.
+    pub connect_timeout_ms: u64,
+    /// Time for a request and its whole answer, in milliseconds.
+    pub request_timeout_ms: u64,
+    /// Requests for one charge or refund before it is given up or put off, at least 1.
+    pub max_attempts: u32,
+    /// Longest pause after the first failed request, in milliseconds; doubles with each.
+    pub backoff_initial_ms: u64,
+    /// Longest pause after any failed request, in milliseconds.
+    pub backoff_max_ms: u64,
+    /// How far the provider's search may run behind its charges, in milliseconds.
+    pub search_lag_ms: u64,
+    /// Pause before an order event whose outcome is still open is taken up again, in milliseconds.
+    pub retry_unresolved_ms: u64,
+    /// Pause before the next try when the provider refuses our key or URL, in milliseconds.
+    pub retry_refused_ms: u64,
+}
+
+/// The payment processor.
+#[derive(Debug)]
+pub struct Payment {
+    provider: String,
+    client: Client,
+    backoff: Backoff,
+    max_attempts: u32,
+    request_timeout: Duration,
+    search_lag: Duration,
+    retry_unresolved: Duration,
+    retry_refused: Duration,
+}
+
+impl Payment {
+    /// A processor after `options`. Nothing is sent yet.
+    pub fn new(options: Options) -> Result<Self, Error> {
+        if options.max_attempts == 0 {
+            return Err(Error::Setting {
+                provider: options.provider,
+                setting: "max_attempts",
+                problem: "must be at least 1",
+            });
+        }
+        Ok(Self {
+            client: Client::new(&options)?,
+            backoff: Backoff::new(
+                &options.provider,
+                options.backoff_initial_ms,
+                options.backoff_max_ms,
+            ),
+            max_attempts: options.max_attempts,
+            request_timeout: Duration::from_millis(options.request_timeout_ms),
+            search_lag: Duration::from_millis(options.search_lag_ms),
+            retry_unresolved: Duration::from_millis(options.retry_unresolved_ms),
+            retry_refused: Duration::from_millis(options.retry_refused_ms),
+            provider: options.provider,
+        })
+    }
+
+    fn result(&self, input: &Input<OrderEvent>, tries: u32, end: End) -> PaymentEvent {
+        let event = &input.event;
+        let (amount_minor, currency) =
+            end.amount.unwrap_or((event.order.total_minor, event.order.currency));
+        PaymentEvent {
+            event_id: PaymentEvent::derive_id(event.event_id),
+            r#type: end.r#type,
+            order_id: event.order_id,
+            version: event.version,
+            occurred_at: Timestamp::now(),
+            order: event.order.clone(),
+            payment: PaymentRecord {
+                provider: self.provider.clone(),
+                payment_id: end.payment_id,
+                amount_minor,
+                currency,
+                reason: end.reason,
+                detail: end.detail,
+                attempts: i32::try_from(tries).unwrap_or(i32::MAX),
+            },
+            source: input.source.clone(),
+        }
+    }
+
+    fn stopped(&self, event: &OrderEvent, stop: &Stop) -> Outcome<PaymentEvent> {
+        match stop {
+            Stop::Unresolved(failure) => {
+                self.backoff.count_retry();
+                Outcome::Retry {
+                    after: self.retry_unresolved.max(failure.retry_after().unwrap_or_default()),
+                    error: HandlerError::new("payment_unresolved", failure),
+                }
+            }
+            Stop::Refused(failure) => {
+                error!(
+                    order_id = %event.order_id, version = event.version, error = %failure,
+                    "the payment provider refuses our requests"
+                );
+                self.backoff.count_retry();
+                Outcome::Retry {
+                    after: self.retry_refused,
+                    error: HandlerError::new("payment_provider_refuses", failure),
+                }
+            }
+            Stop::RefundRefused(failure) => Outcome::DeadLetter {
+                error: HandlerError::new("refund_refused", failure),
+                result: None,
+            },
+        }
+    }
+}
+
+impl Processor for Payment {
+    type In = OrderEvent;
+    type Out = PaymentEvent;
+    const STAGE: Stage = Stage::Payment;
+
+    async fn handle(&self, input: &Input<OrderEvent>) -> Outcome<PaymentEvent> {
+        let event = &input.event;
+        let age = Timestamp::now().since(event.occurred_at);
+        let in_doubt = input.attempt > 1 || age > KEY_LIFE;
+        let mut case = Case::new(self, event);
+        let end = match event.r#type {
+            OrderEventType::Placed => case.charge(in_doubt).await,
+            OrderEventType::Updated => case.change(in_doubt).await,
+            OrderEventType::Cancelled => case.cancel().await,
+            OrderEventType::Unknown => {
+                return Outcome::DeadLetter {
+                    error: HandlerError {
+                        kind: "unknown_event_type",
+                        chain: "an order event of a type that this build does not know".into(),
+                    },
+                    result: None,
+                };
+            }
+        };
+        match end {
+            Ok(end) => Outcome::Emit(self.result(input, case.tries, end)),
+            Err(stop) => self.stopped(event, &stop),
+        }
+    }
+}

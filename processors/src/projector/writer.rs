@@ -1,0 +1,117 @@
+//! Decodes batches and writes them to the store, each in one SQL transaction.
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use comanda_schemas::{Registry, Timestamp, Topic, headers};
+use comanda_store::{AnyEvent, Applied, Store};
+use metrics::{counter, gauge, histogram};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use super::decode::{Verdict, decode, verdict};
+use super::metrics::{
+    AGE_SECONDS, APPLY_SECONDS, BATCH_RECORDS, RECORDS_TOTAL, RETRIES_TOTAL, UNDECODABLE_TOTAL,
+};
+use super::options::Options;
+use super::reader::{Batch, Raw};
+
+/// It was asked to stop.
+#[derive(Debug)]
+pub(super) struct Stopped;
+
+/// The one writer of the store.
+pub(super) struct Writer {
+    pub options: Options,
+    pub registry: Registry,
+    pub store: Store,
+    pub caught_up: watch::Sender<bool>,
+    pub shutdown: CancellationToken,
+}
+
+impl Writer {
+    /// Writes batches until it is stopped, or there can be no more.
+    pub async fn run(&self, mut batches: mpsc::Receiver<Batch>) {
+        let mut caught_up = HashSet::new();
+        while let Some(Some(batch)) = self.shutdown.run_until_cancelled(batches.recv()).await {
+            let (topic, complete) = (batch.topic, batch.caught_up);
+            let Ok(()) = self.write(batch).await else { break };
+            if complete && caught_up.insert(topic) && caught_up.len() == Topic::ALL.len() {
+                info!("the store has everything that was in the topics at the start");
+                self.caught_up.send_replace(true);
+            }
+        }
+    }
+
+    async fn write(&self, batch: Batch) -> Result<(), Stopped> {
+        let Some(first) = batch.records.first() else { return Ok(()) };
+        let (topic, oldest) = (first.at.topic.clone(), first.at.timestamp);
+        let mut applied = Vec::with_capacity(batch.records.len());
+        for record in batch.records {
+            let event = self.event(batch.topic, &record).await?;
+            applied.push(Applied { at: record.at, event });
+        }
+        let began = Instant::now();
+        self.apply(&topic, oldest, &applied).await?;
+        histogram!(APPLY_SECONDS).record(began.elapsed());
+        histogram!(BATCH_RECORDS).record(applied.len() as f64);
+        counter!(RECORDS_TOTAL, "topic" => topic).increment(applied.len() as u64);
+        Ok(())
+    }
+
+    /// The event of a record; `None` where it will never decode.
+    async fn event(&self, topic: Topic, record: &Raw) -> Result<Option<AnyEvent>, Stopped> {
+        let value = record.value.as_deref().unwrap_or_default();
+        let (name, partition, offset) =
+            (record.at.topic.as_str(), record.at.partition, record.at.offset);
+        let mut backoff = self.options.backoff();
+        let mut unknown = 0;
+        loop {
+            let failure = match decode(&self.registry, topic, value).await {
+                Ok(event) => return Ok(Some(event)),
+                Err(failure) => failure,
+            };
+            let error = headers::error_chain(&failure);
+            match verdict(&failure, &mut unknown) {
+                Verdict::Skip => {
+                    error!(topic = name, partition, offset, error, "undecodable record skipped");
+                    counter!(UNDECODABLE_TOTAL, "topic" => name.to_owned()).increment(1);
+                    return Ok(None);
+                }
+                Verdict::Retry => {
+                    warn!(topic = name, partition, offset, error, "record waits for its schema");
+                    counter!(RETRIES_TOTAL, "cause" => "registry", "topic" => name.to_owned())
+                        .increment(1);
+                    self.pause(backoff.next_wait()).await?;
+                }
+            }
+        }
+    }
+
+    async fn apply(
+        &self,
+        topic: &str,
+        oldest: Timestamp,
+        batch: &[Applied],
+    ) -> Result<(), Stopped> {
+        let age = gauge!(AGE_SECONDS, "topic" => topic.to_owned());
+        let mut backoff = self.options.backoff();
+        loop {
+            let outcome = self.store.apply(batch).await;
+            age.set(Timestamp::now().since(oldest).as_secs_f64());
+            let Err(failure) = outcome else { return Ok(()) };
+            let error = headers::error_chain(&failure);
+            error!(topic, records = batch.len(), error, "order store failed, trying again");
+            counter!(RETRIES_TOTAL, "cause" => "store", "topic" => topic.to_owned()).increment(1);
+            self.pause(backoff.next_wait()).await?;
+        }
+    }
+
+    async fn pause(&self, wait: Duration) -> Result<(), Stopped> {
+        match self.shutdown.run_until_cancelled(tokio::time::sleep(wait)).await {
+            Some(()) => Ok(()),
+            None => Err(Stopped),
+        }
+    }
+}

@@ -1,0 +1,177 @@
+use std::collections::BTreeMap;
+
+use comanda_schemas::{NotificationEventType, OrderEvent, OrderEventType, PaymentEventType};
+use proptest::prelude::*;
+
+use super::samples::{Log, asked, logs, order, order_id, result, told};
+use super::{TestStore, block_on};
+use crate::{
+    Applied, Error, Filter, Listing, Options, OrderStatus, OrderView, Page, Position, Recorded,
+    Store, fingerprint, fold,
+};
+
+const ALL: Page = Page::Forward { first: 100, after: None };
+
+/// Everything that a reader can see.
+async fn contents(store: &Store) -> (Listing, Vec<Option<OrderView>>, Vec<Position>) {
+    let listing = store.orders(&Filter::default(), ALL).await.unwrap();
+    let mut orders = Vec::new();
+    for key in ["k-1", "k-2", "k-3"] {
+        orders.push(store.order(order_id(key)).await.unwrap());
+    }
+    (listing, orders, store.positions().await.unwrap())
+}
+
+fn positions(records: &[Applied]) -> Vec<Position> {
+    let mut next: BTreeMap<(String, i32), i64> = BTreeMap::new();
+    for Applied { at, .. } in records {
+        let position = next.entry((at.topic.clone(), at.partition)).or_default();
+        *position = at.offset.saturating_add(1).max(*position);
+    }
+    let position = |((topic, partition), next_offset)| Position { topic, partition, next_offset };
+    next.into_iter().map(position).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_same_records_in_any_sequence_and_any_batches_give_the_same_store(
+        (log, shuffled) in logs().prop_flat_map(|log| {
+            let twice = [log.records.clone(), log.records.clone()].concat();
+            (Just(log), Just(twice).prop_shuffle())
+        }),
+        batch in 1..8usize,
+    ) {
+        let (once, again) = block_on(async {
+            let (once, again) = (TestStore::open().await, TestStore::open().await);
+            once.store.apply(&log.records).await.unwrap();
+            for batch in shuffled.chunks(batch) {
+                again.store.apply(batch).await.unwrap();
+            }
+            (contents(&once.store).await, contents(&again.store).await)
+        });
+        prop_assert_eq!(&again, &once);
+
+        let (listing, orders, seen) = once;
+        prop_assert_eq!(seen, positions(&log.records));
+        prop_assert_eq!(listing.orders.len(), orders.iter().flatten().count());
+        for (order, key) in orders.into_iter().zip(["k-1", "k-2", "k-3"]) {
+            let facts: Vec<_> =
+                log.facts().into_iter().filter(|f| f.event.order_id() == order_id(key)).collect();
+            prop_assert_eq!(order, fold(&facts));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_batch_larger_than_one_statement_is_applied_whole() {
+    let test = TestStore::open().await;
+    let mut log = Log::default();
+    for n in 0..1_300 {
+        log.order(asked(&format!("k-{n}"), 1, OrderEventType::Placed));
+    }
+    test.store.apply(&log.records).await.unwrap();
+    let page = Page::Forward { first: 2_000, after: None };
+    let listing = test.store.orders(&Filter::default(), page).await.unwrap();
+    assert_eq!(listing.orders.len(), crate::MAX_PAGE as usize);
+    assert!(listing.has_next);
+    assert_eq!(test.store.positions().await.unwrap(), positions(&log.records));
+}
+
+#[tokio::test]
+async fn a_batch_that_fails_leaves_nothing_behind() {
+    let test = TestStore::open().await;
+    let mut log = Log::default();
+    log.order(asked("k", 1, OrderEventType::Placed));
+    sqlx::query("ALTER TABLE positions RENAME TO gone").execute(&test.store.writer).await.unwrap();
+    assert!(matches!(test.store.apply(&log.records).await, Err(Error::Query { .. })));
+    sqlx::query("ALTER TABLE gone RENAME TO positions").execute(&test.store.writer).await.unwrap();
+    assert_eq!(test.store.order(order_id("k")).await.unwrap(), None);
+    assert_eq!(test.store.events_after(None, &[], 10).await.unwrap(), []);
+
+    test.store.apply(&log.records).await.unwrap();
+    assert!(test.store.order(order_id("k")).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_record_without_an_event_only_moves_the_position() {
+    let test = TestStore::open().await;
+    let at = |offset| Recorded {
+        topic: "orders".into(),
+        partition: 3,
+        offset,
+        timestamp: super::samples::seconds(1),
+    };
+    test.store.apply(&[Applied { at: at(41), event: None }]).await.unwrap();
+    test.store.apply(&[Applied { at: at(7), event: None }]).await.unwrap();
+    let position = Position { topic: "orders".into(), partition: 3, next_offset: 42 };
+    assert_eq!(test.store.positions().await.unwrap(), [position]);
+    assert!(test.store.passed("orders", 3, 41).await.unwrap());
+    assert!(!test.store.passed("orders", 3, 42).await.unwrap());
+    assert!(!test.store.passed("orders", 4, 0).await.unwrap());
+    assert!(!test.store.passed("payments", 3, 0).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_placement_is_that_of_the_first_request() {
+    let test = TestStore::open().await;
+    let placed = asked("k", 1, OrderEventType::Placed);
+    assert_eq!(test.store.placement(placed.order_id).await.unwrap(), None);
+    let raced = OrderEvent { order: order(999), ..placed.clone() };
+    let mut log = Log::default();
+    log.order(placed.clone()).order(raced).order(asked("k", 2, OrderEventType::Updated));
+    for record in &log.records {
+        test.store.apply(std::slice::from_ref(record)).await.unwrap();
+    }
+    let placement = test.store.placement(placed.order_id).await.unwrap().unwrap();
+    assert_eq!(placement.receipt, log.records[0].at);
+    assert_eq!(placement.fingerprint, fingerprint("c-1", &placed.order));
+    let partition = log.records[0].at.partition;
+    assert!(test.store.passed("orders", partition, 2).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_store_that_is_opened_again_has_what_it_had() {
+    let test = TestStore::open().await;
+    let placed = asked("k-1", 1, OrderEventType::Placed);
+    let paid = result(&placed, PaymentEventType::Succeeded);
+    let mut log = Log::default();
+    log.order(placed).payment(paid.clone()).notification(told(&paid, NotificationEventType::Sent));
+    test.store.apply(&log.records).await.unwrap();
+    let before = contents(&test.store).await;
+    assert_eq!(before.1[0].as_ref().unwrap().status, OrderStatus::Paid);
+    test.store.writer.close().await;
+    test.store.readers.close().await;
+    let again = Store::open(&test.options).await.unwrap();
+    assert_eq!(contents(&again).await, before);
+}
+
+#[tokio::test]
+async fn processes_that_open_a_new_store_at_once_all_succeed() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}", folder.path().join("orders.db").display());
+    let options = Options { url, max_connections: 1, busy_timeout_ms: 10_000 };
+    let opening: Vec<_> = (0..6)
+        .map(|_| {
+            let options = options.clone();
+            tokio::spawn(async move { Store::open(&options).await })
+        })
+        .collect();
+    for opened in opening {
+        opened.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_url_that_names_no_file_is_refused() {
+    for url in ["orders.db", "sqlite::memory:", "sqlite://", "sqlite://x?mode=memory", "mysql://x"]
+    {
+        let options = Options { url: url.into(), max_connections: 1, busy_timeout_ms: 100 };
+        assert!(matches!(Store::open(&options).await, Err(Error::Url(_))), "{url}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}/missing/orders.db", folder.path().display());
+    let options = Options { url, max_connections: 1, busy_timeout_ms: 100 };
+    assert!(matches!(Store::open(&options).await, Err(Error::Open(_))));
+}

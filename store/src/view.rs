@@ -1,0 +1,186 @@
+//! An order as a reader sees it.
+
+use comanda_schemas::{Currency, FailureReason, NotificationEventType, Order, OrderId, Timestamp};
+use uuid::Uuid;
+
+use crate::Recorded;
+
+/// Declares an enum whose values have a fixed text form.
+macro_rules! symbols {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $symbol:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum $name {
+            $($(#[$vdoc])* $variant,)+
+        }
+
+        impl $name {
+            /// Every value.
+            pub const ALL: &[Self] = &[$(Self::$variant,)+];
+
+            /// The value as text, in capitals.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $symbol,)+
+                }
+            }
+        }
+    };
+}
+
+symbols!(
+    /// Where an order stands.
+    OrderStatus {
+        /// Its latest version has no result yet.
+        Pending = "PENDING",
+        /// Charged.
+        Paid = "PAID",
+        /// The latest version could not be charged.
+        PaymentFailed = "PAYMENT_FAILED",
+        /// Cancelled before any charge.
+        Cancelled = "CANCELLED",
+        /// Charged, and the charge given back.
+        Refunded = "REFUNDED",
+    }
+);
+
+symbols!(
+    /// Where the payment of an order stands.
+    PaymentStatus {
+        /// No result yet.
+        Pending = "PENDING",
+        /// Charged.
+        Succeeded = "SUCCEEDED",
+        /// Not charged.
+        Failed = "FAILED",
+        /// Charged and given back.
+        Refunded = "REFUNDED",
+        /// Cancelled before any charge.
+        Voided = "VOIDED",
+        /// Nobody can tell yet whether it was charged.
+        Unknown = "UNKNOWN",
+    }
+);
+
+symbols!(
+    /// What an entry of the timeline tells of.
+    TimelineKind {
+        /// The order was placed.
+        OrderPlaced = "ORDER_PLACED",
+        /// The client changed it, or asked for another try at the payment.
+        OrderUpdated = "ORDER_UPDATED",
+        /// The client cancelled it.
+        OrderCancelled = "ORDER_CANCELLED",
+        /// It was charged.
+        PaymentSucceeded = "PAYMENT_SUCCEEDED",
+        /// It could not be charged.
+        PaymentFailed = "PAYMENT_FAILED",
+        /// The charge was given back.
+        PaymentRefunded = "PAYMENT_REFUNDED",
+        /// It was cancelled before any charge.
+        PaymentVoided = "PAYMENT_VOIDED",
+        /// A change came after the charge.
+        ChangeRejected = "CHANGE_REJECTED",
+        /// The customer was told.
+        NotificationSent = "NOTIFICATION_SENT",
+        /// The customer could not be told.
+        NotificationFailed = "NOTIFICATION_FAILED",
+        /// An event of a type newer than this build.
+        Unknown = "UNKNOWN",
+    }
+);
+
+/// An order with everything that happened to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OrderView {
+    /// Its id.
+    pub id: OrderId,
+    /// Who placed it.
+    pub customer_id: String,
+    /// Highest version that is known, counted from 1; a change has to carry the next one.
+    pub version: i32,
+    /// Where it stands.
+    pub status: OrderStatus,
+    /// Its content: what was charged, or where nothing was, the latest version.
+    pub order: Order,
+    /// When it was placed.
+    pub placed_at: Timestamp,
+    /// When the last thing happened to it.
+    pub updated_at: Timestamp,
+    /// Its payment.
+    pub payment: PaymentView,
+    /// The messages to the customer, oldest first.
+    pub notifications: Vec<NotificationView>,
+    /// Everything that happened, oldest first.
+    pub timeline: Vec<TimelineEntry>,
+    /// The record of its first version.
+    pub receipt: Recorded,
+}
+
+/// The payment of an order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PaymentView {
+    /// Where it stands.
+    pub status: PaymentStatus,
+    /// Payment provider that was asked; `None` while there is no result.
+    pub provider: Option<String>,
+    /// The provider's id of the payment.
+    pub payment_id: Option<String>,
+    /// Amount in minor units: of the result, or the order's total while there is none.
+    pub amount_minor: i64,
+    /// Currency of the amount.
+    pub currency: Currency,
+    /// Why nothing was charged.
+    pub reason: Option<FailureReason>,
+    /// The provider's own code or words for the reason.
+    pub detail: Option<String>,
+    /// Requests that were sent to the provider for the result.
+    pub attempts: i32,
+    /// When the result was known.
+    pub at: Option<Timestamp>,
+}
+
+/// A message to the customer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotificationView {
+    /// What became of it.
+    pub status: NotificationEventType,
+    /// How the customer was told: `email`.
+    pub channel: String,
+    /// Template of the message.
+    pub template: String,
+    /// Mail provider that was asked.
+    pub provider: String,
+    /// The provider's id of the message.
+    pub message_id: Option<String>,
+    /// The provider's own code or words for a failure, without e-mail addresses.
+    pub detail: Option<String>,
+    /// When the provider answered.
+    pub at: Timestamp,
+}
+
+/// One thing that happened to an order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TimelineEntry {
+    /// The event that tells of it.
+    pub event_id: Uuid,
+    /// What happened.
+    pub kind: TimelineKind,
+    /// Version of the order it is about, where that is known.
+    pub version: Option<i32>,
+    /// When it happened.
+    pub at: Timestamp,
+    /// Why, in a few words, without e-mail addresses.
+    pub detail: Option<String>,
+    /// The event's record.
+    pub recorded: Recorded,
+}
+
+/// How an order was first asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placement {
+    /// [`crate::fingerprint`] of the request.
+    pub fingerprint: String,
+    /// Its record.
+    pub receipt: Recorded,
+}
