@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
@@ -162,7 +163,7 @@ impl Wiring {
         info!(%addr, "gateway listens");
         let connected = self.watch_broker(producer.clone());
         self.readiness.add("gateway", move || {
-            connected.load(std::sync::atomic::Ordering::Acquire).then_some(()).ok_or_else(|| {
+            connected.load(Ordering::Acquire).then_some(()).ok_or_else(|| {
                 "the broker does not answer, or the orders topic does not exist".to_owned()
             })
         });
@@ -177,21 +178,33 @@ impl Wiring {
     }
 
     /// Asks the broker again and again, off the async workers; whether it answered last.
-    fn watch_broker(&self, producer: Producer) -> Arc<std::sync::atomic::AtomicBool> {
-        let connected = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    fn watch_broker(&self, producer: Producer) -> Arc<AtomicBool> {
+        let connected = Arc::new(AtomicBool::new(false));
         let (state, shutdown) = (connected.clone(), self.shutdown.clone());
+        let brokers = self.settings.kafka.brokers.clone();
         tokio::spawn(async move {
             let mut tick = tokio::time::interval(BROKER_CHECK);
+            let mut last = None;
             while !shutdown.is_cancelled() {
                 tick.tick().await;
                 let producer = producer.clone();
                 let asked =
                     tokio::task::spawn_blocking(move || producer.check(BROKER_CHECK)).await;
-                let answered = matches!(asked, Ok(Ok(())));
-                if !answered && state.swap(false, std::sync::atomic::Ordering::AcqRel) {
-                    warn!("the broker does not answer the gateway any more");
+                let failure = match asked {
+                    Ok(Ok(())) => None,
+                    Ok(Err(error)) => Some(error.to_string()),
+                    Err(error) => Some(error.to_string()),
+                };
+                state.store(failure.is_none(), Ordering::Release);
+                if last != Some(failure.is_none()) {
+                    last = Some(failure.is_none());
+                    match failure {
+                        None => info!(brokers, "the gateway's broker answers"),
+                        Some(error) => {
+                            warn!(brokers, error, "the gateway's broker does not answer");
+                        }
+                    }
                 }
-                state.store(answered, std::sync::atomic::Ordering::Release);
             }
         });
         connected

@@ -11,6 +11,10 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Loaded, Settings};
 use crate::roles::Supervisor;
 
+/// Session time-out on the sandbox broker. It forgets the offsets that transactions commit, so a
+/// processor that loses its group, on a laptop that slept, would start from the oldest record.
+const SESSION_TIMEOUT_MS: u64 = 300_000;
+
 /// What was brought along; it lives as long as this.
 pub struct Sandbox {
     /// The settings with the addresses of what was brought along.
@@ -59,6 +63,9 @@ impl Sandbox {
             let started = Broker::start(&topics, settings.topics.partitions)
                 .context("starting the sandbox broker")?;
             settings.kafka.brokers = started.bootstrap_servers().to_owned();
+            if loaded.is_default("engine.session_timeout_ms") {
+                settings.engine.session_timeout_ms = SESSION_TIMEOUT_MS;
+            }
             broker = Some(started);
         }
         if own_registry {
@@ -77,7 +84,7 @@ impl Sandbox {
         let (mut payment_handle, mut payment_url) = (None, None);
         if loaded.is_default("payment.provider_url") {
             let addr = listen("sandbox.payment_listen", settings.sandbox.payment_listen);
-            let service = payment::Service::bind(addr, payment_options(&settings))
+            let service = payment::Service::bind(addr, settings.sandbox.payment.clone())
                 .await
                 .with_context(|| taken("payment provider", addr, "sandbox.payment_listen"))?;
             settings.payment.provider_url = service.url();
@@ -128,15 +135,6 @@ impl Sandbox {
             payment_url,
             _store: store,
         })
-    }
-}
-
-/// The payment provider's options as the settings have them.
-pub fn payment_options(settings: &Settings) -> payment::Options {
-    payment::Options {
-        latency_ms: settings.sandbox.payment_latency_ms,
-        slow_ms: settings.sandbox.payment_slow_ms,
-        ..payment::Options::default()
     }
 }
 

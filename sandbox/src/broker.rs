@@ -20,13 +20,15 @@ const FIRST_REBALANCE_MS: i32 = 100;
 /// One broker, listening on a free port of 127.0.0.1 until dropped.
 ///
 /// It speaks plaintext, knows consumer groups, idempotent and transactional producers. It keeps
-/// the last 5 MB or 100,000 records of each partition, in memory, and shows records of aborted
-/// transactions to `read_committed` readers. Offsets that a consumer commits are kept, those that
-/// go with a transaction are taken and forgotten: a group that commits only so starts anew after
-/// each change of its members. There is no admin API; a topic that a client names
-/// and nobody created comes to be with 4 partitions. A group's first member joins in 100 ms, but
-/// each later change of its members takes the session time-out less a second, even when one says
-/// that it leaves: a processor that is restarted on this broker waits that long.
+/// the last 5 MB or 100,000 records of each partition, in memory. A topic that a client names and
+/// nobody created comes to be with 4 partitions. Where it differs from a real broker:
+///
+/// - records of aborted transactions are shown to `read_committed` readers;
+/// - offsets that go with a transaction are taken and forgotten (those that a consumer commits
+///   are kept), so a group that commits only so starts anew after each change of its members;
+/// - a group's first member joins in 100 ms, but each later change of its members takes the
+///   session time-out less a second, even when one says that it leaves;
+/// - there is no admin API.
 ///
 /// The cluster's handle is bound to its thread (it holds a raw pointer), so one thread owns it
 /// and the rest of the process talks to that.

@@ -44,6 +44,15 @@ pub enum DecodeError {
         #[source]
         source: Box<apache_avro::Error>,
     },
+    /// The schema that the id names is not one of Avro.
+    #[error("schema {schema_id} is no Avro schema")]
+    Schema {
+        /// Id in the record's prefix.
+        schema_id: u32,
+        /// What the parser met.
+        #[source]
+        source: Box<apache_avro::Error>,
+    },
     /// Bytes were left over after the datum.
     #[error("{extra} bytes after the datum of schema {schema_id}")]
     Trailing {

@@ -24,6 +24,6 @@ pub use event::{
     OrderEventType, OrderLine, Payment, PaymentEvent, PaymentEventType, Source,
 };
 pub use headers::{DeadLetter, TraceContext};
-pub use registry::{ReadError, Registry, RegistryError, RegistryOptions};
+pub use registry::{ReadError, ReadTries, Registry, RegistryError, RegistryOptions};
 pub use topic::{Stage, Topic, TopicNames};
 pub use value::{Currency, OrderId, Timestamp};

@@ -98,12 +98,31 @@ pub enum ReadError {
     Registry(#[from] RegistryError),
 }
 
-impl ReadError {
-    /// Whether the same record can be read later.
-    pub fn is_retriable(&self) -> bool {
-        match self {
-            Self::Decode(_) => false,
-            Self::Registry(error) => error.is_retriable(),
+/// How often the registry is asked for an id that it does not know. Behind a registry of several
+/// nodes a new id can be missing for a moment.
+const UNKNOWN_ID_ATTEMPTS: u32 = 5;
+
+/// Tells whether reading one record can still succeed, over several tries.
+#[derive(Debug, Default)]
+pub struct ReadTries {
+    unknown: u32,
+}
+
+impl ReadTries {
+    /// Whether to try again after `error`: as long as the registry is away or refuses us, which
+    /// says nothing about the record, and a few times when it does not know the schema's id.
+    pub fn again_after(&mut self, error: &ReadError) -> bool {
+        match error {
+            ReadError::Decode(_) => false,
+            ReadError::Registry(
+                RegistryError::Unavailable { .. } | RegistryError::Refused { .. },
+            ) => true,
+            ReadError::Registry(
+                RegistryError::NotFound { .. } | RegistryError::Incompatible { .. },
+            ) => {
+                self.unknown += 1;
+                self.unknown < UNKNOWN_ID_ATTEMPTS
+            }
         }
     }
 }
@@ -249,13 +268,12 @@ impl Registry {
         by_id.entry(id).or_insert_with(|| Arc::new(schema)).clone()
     }
 
-    async fn fetch(&self, id: u32) -> Result<Arc<WriterSchema>, RegistryError> {
+    async fn fetch(&self, id: u32) -> Result<Arc<WriterSchema>, ReadError> {
         let what = format!("schema id {id}");
         let found =
             get_schema_by_id(id, &self.inner.settings).await.map_err(|e| self.error(&what, e))?;
-        let schema = WriterSchema::parse(id, &found.schema).map_err(|source| {
-            RegistryError::Refused { url: self.inner.url.clone(), what, source }
-        })?;
+        let schema = WriterSchema::parse(id, &found.schema)
+            .map_err(|source| DecodeError::Schema { schema_id: id, source })?;
         Ok(self.remember(id, schema))
     }
 

@@ -242,14 +242,14 @@ impl Run {
             return problems;
         }
         if let Some(mailbox) = &house.sandbox.mailbox {
-            let arrived = mailbox.received();
+            let arrived = mailbox.counts().received;
             check(
                 arrived != summary.mails,
                 format!("the mailbox has {arrived} mails, the topic says {}", summary.mails),
             );
         }
         if let Some(payment) = &house.sandbox.payment {
-            let charges = payment.charges();
+            let charges = payment.ledger().totals.charges;
             check(
                 charges != summary.paid,
                 format!("the provider charged {charges} times, {} orders are paid", summary.paid),

@@ -7,7 +7,7 @@ use comanda_sandbox::{Broker, mailbox, payment, registry};
 
 use crate::cli::{ListenArgs, SandboxPart};
 use crate::config::Loaded;
-use crate::sandbox::{payment_options, taken};
+use crate::sandbox::taken;
 use crate::signals;
 
 /// Runs one part until a signal; prints where it is.
@@ -33,7 +33,7 @@ pub async fn run(loaded: Loaded, part: &SandboxPart) -> Result<()> {
         }
         SandboxPart::Payment(args) => {
             let addr = at(args, settings.sandbox.payment_listen);
-            let service = payment::Service::bind(addr, payment_options(&settings))
+            let service = payment::Service::bind(addr, settings.sandbox.payment.clone())
                 .await
                 .with_context(|| taken("payment provider", addr, "sandbox.payment_listen"))?;
             println!("Payments   {}", service.url());

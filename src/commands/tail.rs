@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use comanda_schemas::scan::{From, Scan, Step};
-use comanda_schemas::{OrderId, Registry, Timestamp, Topic, TopicNames};
+use comanda_schemas::{
+    OrderId, ReadError, Registry, RegistryError, Timestamp, Topic, TopicNames, headers,
+};
 use rdkafka::Message;
 use rdkafka::message::{BorrowedMessage, Headers};
 use serde_json::{Value, json};
@@ -78,8 +80,10 @@ impl Tail {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let (value, error) = match self.runtime.block_on(self.registry.read::<Value>(payload)) {
             Ok(value) => (value, None),
-            Err(error) if error.is_retriable() => bail!(error),
-            Err(error) => (json!(text(payload)), Some(format!("{:#}", anyhow::anyhow!(error)))),
+            Err(ReadError::Registry(error)) if !matches!(error, RegistryError::NotFound { .. }) => {
+                bail!(error)
+            }
+            Err(error) => (json!(text(payload)), Some(headers::error_chain(&error))),
         };
         let mut headers = serde_json::Map::new();
         for header in record.headers().into_iter().flat_map(Headers::iter) {

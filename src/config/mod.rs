@@ -107,10 +107,8 @@ pub struct Sandbox {
     pub mailbox_listen: SocketAddr,
     /// Key of an operator that `up` and `demo` add to the gateway; empty for a random one.
     pub api_key: String,
-    /// How long the payment provider takes to answer, in milliseconds.
-    pub payment_latency_ms: u64,
-    /// How long it takes for `pm_sandbox_slow`, in milliseconds.
-    pub payment_slow_ms: u64,
+    /// How the payment provider behaves.
+    pub payment: comanda_sandbox::payment::Options,
 }
 
 /// Logs.
@@ -278,6 +276,10 @@ fn validate(settings: &Settings) -> Result<()> {
         (engine.max_in_flight_records < 1, "engine.max_in_flight_records must be at least 1"),
         (engine.max_transaction_records < 1, "engine.max_transaction_records must be at least 1"),
         (engine.max_attempts < 1, "engine.max_attempts must be at least 1"),
+        (
+            engine.max_attempts < settings.notifier.max_attempts,
+            "engine.max_attempts must not be below notifier.max_attempts",
+        ),
         (
             engine.drain_ms >= engine.session_timeout_ms,
             "engine.drain_ms must be below engine.session_timeout_ms",

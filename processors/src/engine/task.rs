@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use comanda_schemas::{
-    DeadLetter, Encoder, Event, ReadError, Registry, Source, Timestamp, TraceContext, headers,
+    DeadLetter, Encoder, Event, ReadError, ReadTries, Registry, Source, Timestamp, TraceContext,
+    headers,
 };
 use futures_util::FutureExt;
 use metrics::counter;
@@ -129,10 +130,10 @@ impl<P: Processor> Shared<P> {
 
     /// The event, or why it never will be one; waits as long as the registry is away.
     async fn decode(&self, job: &Job) -> Option<Result<P::In, ReadError>> {
-        let mut pause = SCHEMA_RETRY;
+        let (mut tries, mut pause) = (ReadTries::default(), SCHEMA_RETRY);
         loop {
             match self.registry.read(job.record.payload().unwrap_or_default()).await {
-                Err(error) if error.is_retriable() => {
+                Err(error) if tries.again_after(&error) => {
                     warn!(
                         stage = P::STAGE.as_str(),
                         partition = job.record.partition(),

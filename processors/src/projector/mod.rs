@@ -7,7 +7,6 @@
 //! batches to one async writer. Nothing is skipped but a record that will never decode, which
 //! stays in its topic.
 
-mod decode;
 mod error;
 mod lag;
 pub mod metrics;

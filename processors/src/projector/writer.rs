@@ -3,14 +3,13 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use comanda_schemas::{Registry, Timestamp, Topic, headers};
+use comanda_schemas::{ReadError, ReadTries, Registry, Timestamp, Topic, headers};
 use comanda_store::{AnyEvent, Applied, Store};
 use metrics::{counter, gauge, histogram};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::decode::{Verdict, decode, verdict};
 use super::metrics::{
     AGE_SECONDS, APPLY_SECONDS, BATCH_RECORDS, RECORDS_TOTAL, RETRIES_TOTAL, UNDECODABLE_TOTAL,
 };
@@ -66,26 +65,21 @@ impl Writer {
         let (name, partition, offset) =
             (record.at.topic.as_str(), record.at.partition, record.at.offset);
         let mut backoff = self.options.backoff();
-        let mut unknown = 0;
+        let mut tries = ReadTries::default();
         loop {
             let failure = match decode(&self.registry, topic, value).await {
                 Ok(event) => return Ok(Some(event)),
                 Err(failure) => failure,
             };
             let error = headers::error_chain(&failure);
-            match verdict(&failure, &mut unknown) {
-                Verdict::Skip => {
-                    error!(topic = name, partition, offset, error, "undecodable record skipped");
-                    counter!(UNDECODABLE_TOTAL, "topic" => name.to_owned()).increment(1);
-                    return Ok(None);
-                }
-                Verdict::Retry => {
-                    warn!(topic = name, partition, offset, error, "record waits for its schema");
-                    counter!(RETRIES_TOTAL, "cause" => "registry", "topic" => name.to_owned())
-                        .increment(1);
-                    self.pause(backoff.next_wait()).await?;
-                }
+            if !tries.again_after(&failure) {
+                error!(topic = name, partition, offset, error, "undecodable record skipped");
+                counter!(UNDECODABLE_TOTAL, "topic" => name.to_owned()).increment(1);
+                return Ok(None);
             }
+            warn!(topic = name, partition, offset, error, "record waits for its schema");
+            counter!(RETRIES_TOTAL, "cause" => "registry", "topic" => name.to_owned()).increment(1);
+            self.pause(backoff.next_wait()).await?;
         }
     }
 
@@ -113,5 +107,14 @@ impl Writer {
             Some(()) => Ok(()),
             None => Err(Stopped),
         }
+    }
+}
+
+/// The event in the value of a record of `topic`.
+async fn decode(registry: &Registry, topic: Topic, value: &[u8]) -> Result<AnyEvent, ReadError> {
+    match topic {
+        Topic::Orders => registry.read(value).await.map(AnyEvent::Order),
+        Topic::Payments => registry.read(value).await.map(AnyEvent::Payment),
+        Topic::Notifications => registry.read(value).await.map(AnyEvent::Notification),
     }
 }

@@ -116,7 +116,7 @@ async fn go_on(
 
 async fn run(ticket: Ticket, fault: Option<Fault>, operation: Operation) -> Answer {
     let options = &ticket.handle.shared.options;
-    sleep(Duration::from_millis(options.latency_ms)).await;
+    pause(options.latency_ms).await;
     match fault {
         Some(Fault::Drop) => {
             ticket.handle.books().counted.hung_up += 1;
@@ -136,7 +136,7 @@ async fn run(ticket: Ticket, fault: Option<Fault>, operation: Operation) -> Answ
             books.store(ticket.key.as_ref(), Stored::Error500);
             return refuse(&Refusal::server_error());
         }
-        Some(Fault::Slow) => sleep(Duration::from_millis(options.slow_ms)).await,
+        Some(Fault::Slow) => pause(options.slow_ms).await,
         Some(Fault::ChargeThenDrop) | None => {}
     }
     let mut books = ticket.handle.books();
@@ -150,6 +150,13 @@ async fn run(ticket: Ticket, fault: Option<Fault>, operation: Operation) -> Answ
             send(status, &body)
         }
         Err(refusal) => refuse(&refusal),
+    }
+}
+
+/// A sleep of nothing would still wait for the timer's next tick.
+async fn pause(millis: u64) {
+    if millis > 0 {
+        sleep(Duration::from_millis(millis)).await;
     }
 }
 

@@ -7,7 +7,7 @@ use comanda_schemas::{Currency, Timestamp};
 
 use super::form::{Metadata, NewIntent, NewRefund};
 use super::keys::{Begun, Keys, Stored};
-use super::ledger::{self, Ledger, Outcome, Totals};
+use super::ledger::Totals;
 use super::refusal::Refusal;
 use super::token::{Decline, Token, Verdict};
 
@@ -27,8 +27,8 @@ pub(super) struct Attempt {
     pub token: Option<&'static Token>,
     confirm: bool,
     pub metadata: Metadata,
-    key: Option<Arc<str>>,
-    requests: u32,
+    pub key: Option<Arc<str>>,
+    pub requests: u32,
     pub state: State,
     /// When it was carried out; until then, when it came.
     pub at: Timestamp,
@@ -46,7 +46,7 @@ pub(super) struct Refund {
     pub amount: i64,
     pub metadata: Metadata,
     pub at: Timestamp,
-    key: Option<Arc<str>>,
+    pub key: Option<Arc<str>>,
 }
 
 /// What a request asks for.
@@ -242,78 +242,6 @@ impl Books {
             None => (0..index_of(self.attempts.len())).collect(),
         }
     }
-
-    pub fn ledger(&self, order: Option<&str>) -> Ledger {
-        let mut totals = self.counted.clone();
-        let (mut charges, mut not_charged) = (Vec::new(), Vec::new());
-        let mut by_order: HashMap<&str, u64> = HashMap::new();
-        for index in self.of_order(order) {
-            let attempt = &self.attempts[index as usize];
-            let entry = self.entry(index, attempt);
-            match attempt.state {
-                State::Charged => {
-                    totals.charges += 1;
-                    *totals.charged_minor.entry(entry.currency.clone()).or_default() +=
-                        attempt.amount;
-                    if let Some(order) = attempt.metadata("order_id") {
-                        *by_order.entry(order).or_default() += 1;
-                    }
-                    charges.push(entry);
-                }
-                State::Declined(_) => {
-                    totals.declines += 1;
-                    not_charged.push(entry);
-                }
-                State::Open | State::Unconfirmed | State::RequiresAction => {
-                    not_charged.push(entry);
-                }
-            }
-        }
-        let twice = by_order.values().filter(|charges| **charges > 1).count();
-        totals.orders_charged_twice = twice as u64;
-        let mut refunds = Vec::new();
-        for (index, refund) in self.refunds.iter().enumerate() {
-            let attempt = &self.attempts[refund.attempt as usize];
-            let of = attempt.metadata("order_id");
-            if order.is_some() && order != of {
-                continue;
-            }
-            totals.refunds += 1;
-            let currency = lower(attempt.currency);
-            *totals.refunded_minor.entry(currency.clone()).or_default() += refund.amount;
-            refunds.push(ledger::Refund {
-                id: self.id("re", index_of(index)),
-                payment_intent: self.id("pi", refund.attempt),
-                order_id: of.map(str::to_owned),
-                amount: refund.amount,
-                currency,
-                key: refund.key.as_deref().map(str::to_owned),
-            });
-        }
-        Ledger { charges, not_charged, refunds, totals }
-    }
-
-    fn entry(&self, index: u32, attempt: &Attempt) -> ledger::Attempt {
-        let outcome = match attempt.state {
-            State::Open => Outcome::Open,
-            State::Unconfirmed => Outcome::Unconfirmed,
-            State::RequiresAction => Outcome::RequiresAction,
-            State::Declined(_) => Outcome::Declined,
-            State::Charged => Outcome::Charged,
-        };
-        ledger::Attempt {
-            payment_intent: (attempt.state != State::Open).then(|| self.id("pi", index)),
-            order_id: attempt.metadata("order_id").map(str::to_owned),
-            version: attempt.metadata("version").map(str::to_owned),
-            amount: attempt.amount,
-            currency: lower(attempt.currency),
-            payment_method: attempt.token.map(|token| token.name.to_owned()),
-            key: attempt.key.as_deref().map(str::to_owned),
-            requests: attempt.requests,
-            outcome,
-            refunded: attempt.refunded,
-        }
-    }
 }
 
 impl Attempt {
@@ -327,6 +255,7 @@ pub(super) fn lower(currency: Currency) -> String {
     currency.code().to_ascii_lowercase()
 }
 
-fn index_of(position: usize) -> u32 {
+/// Positions as ids count them.
+pub(super) fn index_of(position: usize) -> u32 {
     u32::try_from(position).expect("memory ends long before four billion attempts")
 }

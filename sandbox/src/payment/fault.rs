@@ -31,9 +31,7 @@ fn shares(options: &Options) -> [(u8, Fault); 6] {
 pub(super) fn check(options: &Options) -> Result<(), Error> {
     let sum: u32 = shares(options).iter().map(|(percent, _)| u32::from(*percent)).sum();
     if sum > 100 {
-        return Err(Error::Options {
-            key: "…_percent", problem: "the shares exceed 100 together"
-        });
+        return Err(Error::Options { key: "*_percent", problem: "the shares exceed 100 together" });
     }
     Ok(())
 }

@@ -1,8 +1,10 @@
 //! The ledger as it is handed out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
+
+use super::books::{self, Books, State, index_of, lower};
 
 /// What the provider did.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,4 +104,79 @@ pub struct Totals {
     pub charged_minor: BTreeMap<String, i64>,
     /// Given back, by currency, in minor units.
     pub refunded_minor: BTreeMap<String, i64>,
+}
+
+impl Books {
+    /// What was done so far, for one order or for all.
+    pub(super) fn ledger(&self, order: Option<&str>) -> Ledger {
+        let mut totals = self.counted.clone();
+        let (mut charges, mut not_charged) = (Vec::new(), Vec::new());
+        let mut by_order: HashMap<&str, u64> = HashMap::new();
+        for index in self.of_order(order) {
+            let attempt = &self.attempts[index as usize];
+            let entry = self.entry(index, attempt);
+            match attempt.state {
+                State::Charged => {
+                    totals.charges += 1;
+                    *totals.charged_minor.entry(entry.currency.clone()).or_default() +=
+                        attempt.amount;
+                    if let Some(order) = attempt.metadata("order_id") {
+                        *by_order.entry(order).or_default() += 1;
+                    }
+                    charges.push(entry);
+                }
+                State::Declined(_) => {
+                    totals.declines += 1;
+                    not_charged.push(entry);
+                }
+                State::Open | State::Unconfirmed | State::RequiresAction => {
+                    not_charged.push(entry);
+                }
+            }
+        }
+        let twice = by_order.values().filter(|charges| **charges > 1).count();
+        totals.orders_charged_twice = twice as u64;
+        let mut refunds = Vec::new();
+        for (index, refund) in self.refunds.iter().enumerate() {
+            let attempt = &self.attempts[refund.attempt as usize];
+            let of = attempt.metadata("order_id");
+            if order.is_some() && order != of {
+                continue;
+            }
+            totals.refunds += 1;
+            let currency = lower(attempt.currency);
+            *totals.refunded_minor.entry(currency.clone()).or_default() += refund.amount;
+            refunds.push(Refund {
+                id: self.id("re", index_of(index)),
+                payment_intent: self.id("pi", refund.attempt),
+                order_id: of.map(str::to_owned),
+                amount: refund.amount,
+                currency,
+                key: refund.key.as_deref().map(str::to_owned),
+            });
+        }
+        Ledger { charges, not_charged, refunds, totals }
+    }
+
+    fn entry(&self, index: u32, attempt: &books::Attempt) -> Attempt {
+        let outcome = match attempt.state {
+            State::Open => Outcome::Open,
+            State::Unconfirmed => Outcome::Unconfirmed,
+            State::RequiresAction => Outcome::RequiresAction,
+            State::Declined(_) => Outcome::Declined,
+            State::Charged => Outcome::Charged,
+        };
+        Attempt {
+            payment_intent: (attempt.state != State::Open).then(|| self.id("pi", index)),
+            order_id: attempt.metadata("order_id").map(str::to_owned),
+            version: attempt.metadata("version").map(str::to_owned),
+            amount: attempt.amount,
+            currency: lower(attempt.currency),
+            payment_method: attempt.token.map(|token| token.name.to_owned()),
+            key: attempt.key.as_deref().map(str::to_owned),
+            requests: attempt.requests,
+            outcome,
+            refunded: attempt.refunded,
+        }
+    }
 }

@@ -30,7 +30,7 @@
 //! own first try each time. A client that goes away doesn't stop its charge.
 //!
 //! Nothing is forgotten while the process lives (Stripe forgets keys after 24 hours): an attempt
-//! costs some 500 bytes and its metadata, and only memory bounds their number. A stored answer is
+//! costs some 650 bytes, and only memory bounds their number. A stored answer is
 //! a reference to the attempt, not a body.
 
 mod api;

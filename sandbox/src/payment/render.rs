@@ -27,7 +27,13 @@ pub(super) fn stored(books: &Books, stored: Stored) -> (StatusCode, Value) {
 
 pub(super) fn refusal(refusal: &Refusal) -> (StatusCode, Value) {
     let Refusal { status, kind, code, param, message } = refusal;
-    let error = json!({ "type": kind, "code": code, "param": param, "message": message });
+    let mut error = json!({ "type": kind, "message": message });
+    if let Some(code) = code {
+        error["code"] = json!(code);
+    }
+    if let Some(param) = param {
+        error["param"] = json!(param);
+    }
     (*status, json!({ "error": error }))
 }
 

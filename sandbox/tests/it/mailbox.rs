@@ -1,6 +1,6 @@
 use anyhow::Result;
 use comanda_sandbox::mailbox::{Handle, Service};
-use reqwest::{Client, RequestBuilder};
+use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 
 use crate::support::{LOCAL, Running};
@@ -28,7 +28,7 @@ async fn answer(request: RequestBuilder) -> (u16, Value) {
 
 impl Running<Handle> {
     fn post(&self, body: &Value) -> RequestBuilder {
-        Client::new().post(self.at("/emails")).bearer_auth("re_test").json(body)
+        self.client.post(self.at("/emails")).bearer_auth("re_test").json(body)
     }
 
     async fn send(&self, body: &Value) -> String {
@@ -38,11 +38,11 @@ impl Running<Handle> {
     }
 
     async fn list(&self, query: &str) -> Value {
-        answer(Client::new().get(self.at(&format!("/api/mails{query}")))).await.1
+        answer(self.client.get(self.at(&format!("/api/mails{query}")))).await.1
     }
 
     async fn page(&self, path: &str) -> Result<(String, String)> {
-        let response = Client::new().get(self.at(path)).send().await?.error_for_status()?;
+        let response = self.client.get(self.at(path)).send().await?.error_for_status()?;
         let policy = response.headers()["content-security-policy"].to_str()?.to_owned();
         Ok((policy, response.text().await?))
     }
@@ -60,7 +60,7 @@ async fn a_mail_is_kept_as_it_was_sent() -> Result<()> {
     let sent = mailbox.post(&body).header("idempotency-key", "key-1").send().await?;
     let id = sent.json::<Value>().await?["id"].as_str().unwrap().to_owned();
 
-    let (status, kept) = answer(Client::new().get(mailbox.at(&format!("/api/mails/{id}")))).await;
+    let (status, kept) = answer(mailbox.client.get(mailbox.at(&format!("/api/mails/{id}")))).await;
     assert_eq!(status, 200);
     assert_eq!(kept["id"], json!(id));
     assert_eq!(kept["from"], "Trattoria <orders@example.com>");
@@ -88,7 +88,7 @@ async fn a_key_sends_one_mail() -> Result<()> {
     let counts = mailbox.handle.counts();
     assert_eq!((counts.received, counts.kept, counts.replayed), (1, 1, 1));
 
-    let deleted = Client::new().delete(mailbox.at("/api/mails")).send().await?;
+    let deleted = mailbox.client.delete(mailbox.at("/api/mails")).send().await?;
     assert_eq!(deleted.status(), 200);
     assert_eq!(send(mail("a@example.com", "One")).await, first);
     assert_eq!(mailbox.list("").await["counts"]["kept"], 0);
@@ -128,7 +128,7 @@ async fn what_resend_refuses_is_refused() -> Result<()> {
         assert_eq!(refusal["statusCode"], 422);
         assert!(refusal["message"].as_str().is_some_and(|text| !text.is_empty()));
     }
-    let unauthenticated = Client::new().post(mailbox.at("/emails")).json(&without(&[]));
+    let unauthenticated = mailbox.client.post(mailbox.at("/emails")).json(&without(&[]));
     assert_eq!(answer(unauthenticated).await.0, 401);
     let key = mailbox.post(&without(&[])).header("idempotency-key", "k".repeat(257));
     assert_eq!(answer(key).await.1["name"], "invalid_idempotency_key");
@@ -199,6 +199,6 @@ async fn hostile_mails_are_shown_without_harm() -> Result<()> {
     assert!(framed.contains("alert(2)") && !framed.contains('<'), "{framed}");
     assert!(!page.contains("<script") && !page.contains("<b>x"), "{page}");
     let missing = mailbox.at("/mails/00000000-0000-0000-0000-000000000000");
-    assert_eq!(Client::new().get(missing).send().await?.status(), 404);
+    assert_eq!(mailbox.client.get(missing).send().await?.status(), 404);
     Ok(())
 }

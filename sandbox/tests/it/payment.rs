@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use comanda_sandbox::payment::{Handle, Ledger, Options, Outcome, Service};
-use reqwest::{Client, RequestBuilder};
+use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 
 use crate::support::{LOCAL, Running};
@@ -22,11 +22,11 @@ pub async fn answer(request: RequestBuilder) -> reqwest::Result<(u16, bool, Valu
 
 impl Running<Handle> {
     fn post(&self, path: &str, form: &[(&str, &str)]) -> RequestBuilder {
-        Client::new().post(self.at(path)).bearer_auth("sk_test").form(form)
+        self.client.post(self.at(path)).bearer_auth("sk_test").form(form)
     }
 
     fn get(&self, path: &str) -> RequestBuilder {
-        Client::new().get(self.at(path)).bearer_auth("sk_test")
+        self.client.get(self.at(path)).bearer_auth("sk_test")
     }
 
     fn search(&self, query: &str) -> RequestBuilder {
@@ -125,11 +125,11 @@ async fn requests_without_a_key_are_charged_each() -> Result<()> {
         answer(provider.charge("pm_card_visa", "twice")).await?;
     }
     answer(provider.charge("pm_card_visa", "once")).await?;
-    let ledger: Ledger = Client::new().get(provider.at("/ledger")).send().await?.json().await?;
+    let ledger: Ledger = provider.client.get(provider.at("/ledger")).send().await?.json().await?;
     assert_eq!(ledger, provider.handle.ledger());
     assert_eq!((ledger.totals.charges, ledger.totals.orders_charged_twice), (3, 1));
     assert_eq!(ledger.totals.charged_minor, BTreeMap::from([("eur".to_owned(), 3750)]));
-    let one = Client::new().get(provider.at("/ledger?order_id=once")).send().await?;
+    let one = provider.client.get(provider.at("/ledger?order_id=once")).send().await?;
     let one: Ledger = one.json().await?;
     assert_eq!(one.charges.len(), 1);
     assert_eq!(one.charges[0].order_id.as_deref(), Some("once"));
@@ -247,7 +247,7 @@ async fn bad_requests_get_stripes_errors_and_leave_no_trace() -> Result<()> {
         assert_eq!(body["error"]["type"], "invalid_request_error");
         assert_eq!(body["error"]["code"], code);
     }
-    let unauthenticated = Client::new().post(provider.at("/v1/payment_intents")).form(&base);
+    let unauthenticated = provider.client.post(provider.at("/v1/payment_intents")).form(&base);
     assert_eq!(answer(unauthenticated).await?.0, 401);
     let unknown = answer(provider.get("/v1/payment_intents/pi_0000000000000000")).await?;
     assert_eq!((unknown.0, &unknown.2["error"]["code"]), (404, &json!("resource_missing")));

@@ -1,6 +1,6 @@
 use anyhow::Result;
 use comanda_sandbox::registry::{Handle, Service};
-use reqwest::{Client, Method};
+use reqwest::Method;
 use schema_registry_converter::async_impl::schema_registry::{
     SrSettings, get_schema_by_id, get_schema_by_subject, post_schema,
 };
@@ -25,7 +25,7 @@ async fn start() -> Result<Running<Handle>> {
 
 impl Running<Handle> {
     async fn call(&self, method: Method, path: &str, body: Option<Value>) -> (u16, Value) {
-        let mut request = Client::new().request(method, self.at(path));
+        let mut request = self.client.request(method, self.at(path));
         if let Some(body) = body {
             request = request
                 .header("content-type", "application/vnd.schemaregistry.v1+json")
@@ -217,7 +217,7 @@ async fn requests_may_say_json_in_any_of_the_usual_ways_and_no_other() -> Result
     let registry = start().await?;
     let send = async |kind: &str| {
         let body = json!({ "schema": V1 }).to_string();
-        let request = Client::new().post(registry.at("/subjects/s/versions"));
+        let request = registry.client.post(registry.at("/subjects/s/versions"));
         request.header("content-type", kind).body(body).send().await.unwrap().status().as_u16()
     };
     assert_eq!(send("application/json; charset=utf-8").await, 200);
@@ -240,7 +240,7 @@ async fn a_subject_may_hold_any_character() -> Result<()> {
 async fn a_body_above_the_limit_is_refused() -> Result<()> {
     let registry = start().await?;
     let huge = vec![b'x'; (1 << 20) + 1];
-    let request = Client::new().post(registry.at("/subjects/s/versions")).body(huge);
+    let request = registry.client.post(registry.at("/subjects/s/versions")).body(huge);
     assert_eq!(request.send().await?.status(), 413);
     let doc = "x".repeat(300 << 10);
     let large = format!(r#"{{"type":"record","name":"R","doc":"{doc}","fields":[]}}"#);

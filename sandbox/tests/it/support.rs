@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use reqwest::Client;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -12,6 +13,7 @@ pub const LOCAL: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOC
 pub struct Running<H> {
     pub url: String,
     pub handle: H,
+    pub client: Client,
     pub stop: CancellationToken,
     pub served: JoinHandle<()>,
     _stop_on_drop: DropGuard,
@@ -24,7 +26,14 @@ impl<H> Running<H> {
     {
         let stop = CancellationToken::new();
         let served = tokio::spawn(serve(stop.clone()));
-        Self { url, handle, served, _stop_on_drop: stop.clone().drop_guard(), stop }
+        Self {
+            url,
+            handle,
+            client: Client::new(),
+            served,
+            _stop_on_drop: stop.clone().drop_guard(),
+            stop,
+        }
     }
 
     pub fn at(&self, path: &str) -> String {

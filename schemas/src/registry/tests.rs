@@ -52,9 +52,10 @@ async fn a_failure_of_the_registry_is_not_remembered() {
     let schema = serde_json::json!({ "schema": NO_FIELDS });
     answer(&server, "/schemas/ids/5", 200, schema, 1).await;
     let registry = registry(&server.uri(), true);
-    for (expected, retriable) in [("503", true), ("500", true), ("404", false)] {
+    for expected in ["503", "500", "404"] {
         let error = registry.read::<Nothing>(EMPTY).await.unwrap_err();
-        assert_eq!(error.is_retriable(), retriable, "{expected}");
+        let ReadError::Registry(error) = error else { panic!("{expected}: {error:?}") };
+        assert_eq!(error.is_retriable(), expected != "404", "{error:?}");
     }
     assert_eq!(registry.read::<Nothing>(EMPTY).await.unwrap(), Nothing {});
     // Answered once by the registry, from now on known.
@@ -74,7 +75,7 @@ async fn an_outage_after_the_start_stops_nobody() {
     // The bytes are at fault, not the registry: it was not asked.
     assert!(matches!(decoded, Err(ReadError::Decode(DecodeError::Datum { schema_id: 9, .. }))));
     let unknown = registry.read::<NotificationEvent>(&[0, 0, 0, 0, 8, 1]).await.unwrap_err();
-    assert!(unknown.is_retriable(), "{unknown}");
+    assert!(ReadTries::default().again_after(&unknown), "{unknown}");
 }
 
 #[tokio::test]
@@ -104,4 +105,28 @@ async fn an_incompatible_schema_is_told_apart_from_an_outage() {
     assert!(matches!(error, RegistryError::Incompatible { .. }), "{error:?}");
     let error = registry.resolve(&names(), Topic::Orders).await.unwrap_err();
     assert!(matches!(error, RegistryError::Refused { .. }) && !error.is_retriable(), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_record_is_given_up_only_when_it_is_at_fault() {
+    let server = MockServer::start().await;
+    answer(&server, "/schemas/ids/5", 401, refusal(401), 1).await;
+    answer(&server, "/schemas/ids/5", 404, refusal(40403), 20).await;
+    let no_avro = serde_json::json!({ "schema": "syntax = \"proto3\";" });
+    answer(&server, "/schemas/ids/6", 200, no_avro, 1).await;
+    let registry = registry(&server.uri(), true);
+    let mut tries = ReadTries::default();
+    let mut read = 0;
+    loop {
+        let error = registry.read::<Nothing>(EMPTY).await.unwrap_err();
+        read += 1;
+        if !tries.again_after(&error) {
+            break;
+        }
+    }
+    // The refusal of our credentials says nothing about the record; five denials do.
+    assert_eq!(read, 6);
+    let error = registry.read::<Nothing>(&[0, 0, 0, 0, 6]).await.unwrap_err();
+    assert!(matches!(error, ReadError::Decode(DecodeError::Schema { schema_id: 6, .. })));
+    assert!(!ReadTries::default().again_after(&error));
 }

@@ -1,7 +1,6 @@
 //! The projector against librdkafka's mock cluster.
 
 mod harness;
-mod zz_real;
 
 use comanda_schemas::{
     NotificationEvent, NotificationEventType, OrderEvent, OrderId, Source, Timestamp, Topic,
