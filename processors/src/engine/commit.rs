@@ -9,7 +9,8 @@ use rdkafka::{Offset, TopicPartitionList};
 use tracing::warn;
 
 use super::committer::{Committer, Failure};
-use super::metrics::{PRODUCERS_REPLACED_TOTAL, RECORD_SECONDS};
+use super::metrics::{METADATA_BYTES, PRODUCERS_REPLACED_TOTAL, RECORD_SECONDS};
+use super::offsets::Spans;
 use super::run::{Run, stage};
 use super::{Error, Processor};
 
@@ -35,19 +36,15 @@ impl<P: Processor> Run<P> {
             }
             let Some(committer) = &self.committer else { return Ok(()) };
             let writes = self.ledger.results(&ready).flat_map(|finished| &finished.writes);
-            let committed = committer.commit(
-                writes,
-                &self.topic,
-                &ready.offsets,
-                ready.records,
-                &self.consumer,
-            );
+            let committed = committer.commit(writes, &self.topic, &ready, &self.consumer);
             if let Err(failure) = committed {
                 return self.commit_failed(failure);
             }
             self.commit_after = None;
-            for (partition, next) in &ready.offsets {
-                for finished in self.ledger.committed(*partition, *next) {
+            for commit in &ready.commits {
+                histogram!(METADATA_BYTES, "stage" => stage::<P>())
+                    .record(commit.metadata.len() as f64);
+                for finished in self.ledger.committed(commit) {
                     histogram!(RECORD_SECONDS, "stage" => stage::<P>())
                         .record(finished.read_at.elapsed());
                 }
@@ -91,20 +88,47 @@ impl<P: Processor> Run<P> {
     }
 
     fn reconcile(&mut self) -> Result<(), KafkaError> {
-        let mut list = TopicPartitionList::new();
-        for partition in self.ledger.partitions() {
-            list.add_partition(&self.topic, partition);
-        }
-        if list.count() == 0 {
-            return Ok(());
-        }
-        let committed = self.consumer.committed_offsets(list, ASK)?;
-        for element in committed.elements() {
-            element.error()?;
-            if let Offset::Offset(next) = element.offset() {
-                self.ledger.committed(element.partition(), next);
+        let partitions: Vec<i32> = self.ledger.partitions().collect();
+        for (partition, stands) in self.committed(&partitions)? {
+            if let Some((next, above)) = stands {
+                self.ledger.reconcile(partition, next, &above);
             }
         }
         Ok(())
     }
+
+    /// Where the group stands in each of `partitions`: the committed offset, if there is one, and
+    /// what is finished above it.
+    pub(super) fn committed(&self, partitions: &[i32]) -> Result<Vec<(i32, Stands)>, KafkaError> {
+        if partitions.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut list = TopicPartitionList::with_capacity(partitions.len());
+        for partition in partitions {
+            list.add_partition(&self.topic, *partition);
+        }
+        let list = self.consumer.committed_offsets(list, ASK)?;
+        let mut all = Vec::with_capacity(partitions.len());
+        for element in list.elements() {
+            element.error()?;
+            let Offset::Offset(next) = element.offset() else {
+                all.push((element.partition(), None));
+                continue;
+            };
+            let above = Spans::decode(next, element.metadata()).unwrap_or_else(|| {
+                warn!(
+                    stage = stage::<P>(),
+                    partition = element.partition(),
+                    offset = next,
+                    "the offset's metadata is not ours: what is above it runs again"
+                );
+                Spans::default()
+            });
+            all.push((element.partition(), Some((next, above))));
+        }
+        Ok(all)
+    }
 }
+
+/// Where a group stands in a partition.
+pub(super) type Stands = Option<(i64, Spans)>;

@@ -11,6 +11,7 @@ use rdkafka::util::Timeout;
 use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 use tracing::{debug, warn};
 
+use super::ledger::{Commit, Ready};
 use super::metrics::{ABORTS_TOTAL, TRANSACTION_RECORDS, TRANSACTION_SECONDS};
 use super::task::Write;
 
@@ -61,18 +62,16 @@ impl Committer {
         Ok(opened)
     }
 
-    /// Writes `writes` and commits `offsets` (partition, next offset to read) of `topic`, all or
-    /// nothing.
+    /// Writes `writes` and commits the offsets of `ready` in `topic`, all or nothing.
     pub fn commit<'w, C: ConsumerContext>(
         &self,
         writes: impl Iterator<Item = &'w Write>,
         topic: &str,
-        offsets: &[(i32, i64)],
-        records: usize,
+        ready: &Ready,
         consumer: &BaseConsumer<C>,
     ) -> Result<(), Failure> {
-        let began = Instant::now();
-        match self.try_commit(writes, topic, offsets, consumer) {
+        let (began, records) = (Instant::now(), ready.records);
+        match self.try_commit(writes, topic, &ready.commits, consumer) {
             Ok(()) => {
                 histogram!(TRANSACTION_SECONDS, "stage" => self.stage).record(began.elapsed());
                 histogram!(TRANSACTION_RECORDS, "stage" => self.stage).record(records as f64);
@@ -86,7 +85,7 @@ impl Committer {
         &self,
         writes: impl Iterator<Item = &'w Write>,
         topic: &str,
-        offsets: &[(i32, i64)],
+        commits: &[Commit],
         consumer: &BaseConsumer<C>,
     ) -> Result<(), KafkaError> {
         self.producer.begin_transaction()?;
@@ -98,9 +97,13 @@ impl Committer {
         while self.producer.in_flight_count() > 0 {
             self.producer.poll(Duration::from_millis(1));
         }
-        let mut list = TopicPartitionList::with_capacity(offsets.len());
-        for (partition, next) in offsets {
-            list.add_partition_offset(topic, *partition, Offset::Offset(*next))?;
+        let mut list = TopicPartitionList::with_capacity(commits.len());
+        for commit in commits {
+            let mut element = list.add_partition(topic, commit.partition);
+            element.set_offset(Offset::Offset(commit.next))?;
+            if !commit.metadata.is_empty() {
+                element.set_metadata(&commit.metadata);
+            }
         }
         // Afresh each time: the generation in it is what fences a process that lost its
         // partitions without noticing.

@@ -1,10 +1,13 @@
 //! Which offsets of each partition are begun, finished and committed.
 //!
-//! Records finish in any order; results and offsets are committed in log order, as far as
-//! everything below is finished. So after a crash the group's offset tells exactly which results
-//! exist, and nothing above it was written.
+//! Records finish in any order, and each is committed as soon as it is finished: the group's
+//! offset moves up to the lowest unfinished record, and what is finished above it goes into the
+//! metadata of the commit (see [`super::offsets`]). So after a crash the broker tells exactly which
+//! results exist.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
+
+use super::offsets::{MAX_LEN, Spans};
 
 /// The ledger of all partitions assigned to this process. `T` is what a finished record leaves to
 /// be written.
@@ -20,25 +23,101 @@ pub(super) struct Ledger<T> {
 struct Partition<T> {
     /// Tells this assignment from earlier ones of the same partition.
     epoch: u64,
-    entries: VecDeque<Entry<T>>,
+    /// What is begun and not committed. Every other offset below `next` is committed, or belongs
+    /// to no record.
+    entries: BTreeMap<i64, Entry<T>>,
     /// The next offset that is new.
     next: i64,
+    /// What an earlier owner of the partition finished at or above `next`.
+    inherited: Spans,
     running: usize,
+    finished: usize,
 }
 
 #[derive(Debug)]
 struct Entry<T> {
-    offset: i64,
     bytes: usize,
     result: Option<T>,
 }
 
-/// The finished entries that can be committed now: per partition how many, and the next offset to
-/// read after them.
+/// What a record is to the ledger.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Begun {
+    /// New; its epoch.
+    New(u64),
+    /// An earlier owner of the partition finished it.
+    Inherited,
+    /// Read before, or of a partition that is not ours.
+    Known,
+}
+
+/// What can be committed now.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Ready {
-    pub offsets: Vec<(i32, i64)>,
+    pub commits: Vec<Commit>,
+    /// Records in all commits.
     pub records: usize,
+}
+
+/// What can be committed of one partition.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Commit {
+    pub partition: i32,
+    /// The next offset to read after it.
+    pub next: i64,
+    /// What is finished above `next`.
+    pub metadata: String,
+    /// The records.
+    pub offsets: Vec<i64>,
+}
+
+impl<T> Partition<T> {
+    /// The commit of the finished records, at most `max`.
+    fn commit(&self, partition: i32, max: usize) -> Option<Commit> {
+        if self.finished == 0 || max == 0 {
+            return None;
+        }
+        let finished = self.entries.iter().filter(|(_, e)| e.result.is_some());
+        let all: Vec<i64> = finished.map(|(offset, _)| *offset).take(max).collect();
+        let commit = self.after(partition, all);
+        if commit.metadata.len() <= MAX_LEN {
+            return Some(commit);
+        }
+        // What has nothing unfinished below it only takes away from metadata that fitted before.
+        let prefix = self.entries.iter().take(max).take_while(|(_, e)| e.result.is_some());
+        let prefix: Vec<i64> = prefix.map(|(offset, _)| *offset).collect();
+        (!prefix.is_empty()).then(|| self.after(partition, prefix))
+    }
+
+    /// How things stand once the records at `offsets`, ascending, are committed.
+    fn after(&self, partition: i32, offsets: Vec<i64>) -> Commit {
+        let mut gone = offsets.iter().peekable();
+        let left = self.entries.keys().filter(|offset| {
+            let is_gone = gone.peek() == Some(offset);
+            if is_gone {
+                gone.next();
+            }
+            !is_gone
+        });
+        let mut next = None;
+        let mut spans = Spans::default();
+        let mut at = 0;
+        for offset in left {
+            match next {
+                None => next = Some(*offset),
+                Some(_) => spans.push(at, *offset),
+            }
+            at = offset + 1;
+        }
+        if next.is_some() {
+            spans.push(at, self.next);
+        }
+        for (from, to) in self.inherited.from(self.next) {
+            spans.push(from, to);
+        }
+        let next = next.unwrap_or_else(|| spans.end_of(self.next));
+        Commit { partition, next, metadata: spans.encode(next), offsets }
+    }
 }
 
 impl<T> Ledger<T> {
@@ -46,12 +125,20 @@ impl<T> Ledger<T> {
         Self { partitions: BTreeMap::new(), epochs: 0, records: 0, bytes: 0 }
     }
 
-    /// Starts a partition afresh; the epoch that its records carry.
-    pub fn assign(&mut self, partition: i32) -> u64 {
+    /// Starts a partition afresh. `inherited` is what its earlier owner finished above the
+    /// committed offset.
+    pub fn assign(&mut self, partition: i32, inherited: Spans) -> u64 {
         self.forget(partition);
         self.epochs += 1;
         let epoch = self.epochs;
-        let fresh = Partition { epoch, entries: VecDeque::new(), next: 0, running: 0 };
+        let fresh = Partition {
+            epoch,
+            entries: BTreeMap::new(),
+            next: 0,
+            inherited,
+            running: 0,
+            finished: 0,
+        };
         self.partitions.insert(partition, fresh);
         epoch
     }
@@ -60,33 +147,37 @@ impl<T> Ledger<T> {
     pub fn forget(&mut self, partition: i32) {
         if let Some(gone) = self.partitions.remove(&partition) {
             self.records -= gone.entries.len();
-            self.bytes -= gone.entries.iter().map(|e| e.bytes).sum::<usize>();
+            self.bytes -= gone.entries.values().map(|e| e.bytes).sum::<usize>();
         }
     }
 
-    /// Notes a record read; its epoch, or `None` when it was read before or its partition is not
-    /// ours.
-    pub fn begin(&mut self, partition: i32, offset: i64, bytes: usize) -> Option<u64> {
-        let of = self.partitions.get_mut(&partition)?;
+    /// Notes a record read.
+    pub fn begin(&mut self, partition: i32, offset: i64, bytes: usize) -> Begun {
+        let Some(of) = self.partitions.get_mut(&partition) else { return Begun::Known };
         if offset < of.next {
-            return None;
+            return Begun::Known;
         }
         of.next = offset + 1;
+        if of.inherited.contains(offset) {
+            return Begun::Inherited;
+        }
         of.running += 1;
-        of.entries.push_back(Entry { offset, bytes, result: None });
+        of.entries.insert(offset, Entry { bytes, result: None });
         self.records += 1;
         self.bytes += bytes;
-        Some(of.epoch)
+        Begun::New(of.epoch)
     }
 
-    /// Notes what a record left; `false` when its partition has gone or come anew since.
+    /// Notes what a record left; `None` when it was dropped undone. `false` when its partition has
+    /// gone or come anew since.
     pub fn finish(&mut self, partition: i32, epoch: u64, offset: i64, result: Option<T>) -> bool {
         let Some(of) = self.partitions.get_mut(&partition).filter(|p| p.epoch == epoch) else {
             return false;
         };
         of.running -= 1;
-        if let Ok(at) = of.entries.binary_search_by_key(&offset, |e| e.offset) {
-            of.entries[at].result = result;
+        if let (Some(entry), Some(result)) = (of.entries.get_mut(&offset), result) {
+            entry.result = Some(result);
+            of.finished += 1;
         }
         true
     }
@@ -95,35 +186,44 @@ impl<T> Ledger<T> {
     pub fn ready(&self, max: usize) -> Ready {
         let mut ready = Ready::default();
         for (partition, of) in &self.partitions {
-            let room = max - ready.records;
-            let finished = of.entries.iter().take(room).take_while(|e| e.result.is_some());
-            let (count, last) = finished.fold((0, None), |(n, _), e| (n + 1, Some(e.offset)));
-            if let Some(last) = last {
-                ready.records += count;
-                ready.offsets.push((*partition, last + 1));
+            if let Some(commit) = of.commit(*partition, max - ready.records) {
+                ready.records += commit.offsets.len();
+                ready.commits.push(commit);
             }
         }
         ready
     }
 
-    /// The results below the offsets of `ready`, in log order per partition.
+    /// The results of `ready`, in log order per partition.
     pub fn results<'a>(&'a self, ready: &'a Ready) -> impl Iterator<Item = &'a T> {
-        ready.offsets.iter().flat_map(|(partition, next)| {
-            let of = self.partitions.get(partition);
-            of.into_iter().flat_map(move |of| {
-                of.entries.iter().take_while(|e| e.offset < *next).filter_map(|e| e.result.as_ref())
-            })
+        ready.commits.iter().flat_map(|commit| {
+            let of = self.partitions.get(&commit.partition);
+            let entries = of.map(|of| &of.entries);
+            commit.offsets.iter().filter_map(move |o| entries?.get(o)?.result.as_ref())
         })
     }
 
-    /// Drops what is below `next`: it is committed. The results that were dropped.
-    pub fn committed(&mut self, partition: i32, next: i64) -> Vec<T> {
+    /// Drops what `commit` committed; its results.
+    pub fn committed(&mut self, commit: &Commit) -> Vec<T> {
+        self.drop_entries(commit.partition, commit.offsets.iter().copied())
+    }
+
+    /// Drops what the broker says is committed: all below `next`, and what is in `above`.
+    pub fn reconcile(&mut self, partition: i32, next: i64, above: &Spans) -> Vec<T> {
+        let Some(of) = self.partitions.get(&partition) else { return Vec::new() };
+        let done = of.entries.keys().copied().filter(|o| *o < next || above.contains(*o));
+        let done: Vec<i64> = done.collect();
+        self.drop_entries(partition, done.into_iter())
+    }
+
+    fn drop_entries(&mut self, partition: i32, offsets: impl Iterator<Item = i64>) -> Vec<T> {
         let Some(of) = self.partitions.get_mut(&partition) else { return Vec::new() };
         let mut results = Vec::new();
-        while of.entries.front().is_some_and(|e| e.offset < next) {
-            if let Some(entry) = of.entries.pop_front() {
+        for offset in offsets {
+            if let Some(entry) = of.entries.remove(&offset) {
                 self.records -= 1;
                 self.bytes -= entry.bytes;
+                of.finished -= usize::from(entry.result.is_some());
                 results.extend(entry.result);
             }
         }
@@ -152,72 +252,4 @@ impl<T> Ledger<T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    #[test]
-    fn only_what_has_nothing_unfinished_below_it_is_committed() {
-        let mut ledger = Ledger::new();
-        let epoch = ledger.assign(0);
-        for offset in [3, 4, 7] {
-            assert_eq!(ledger.begin(0, offset, 10), Some(epoch));
-        }
-        assert!(ledger.finish(0, epoch, 4, Some("b")));
-        assert_eq!(ledger.ready(9), Ready::default());
-        assert!(ledger.finish(0, epoch, 3, Some("a")));
-        let ready = ledger.ready(9);
-        assert_eq!(ready, Ready { offsets: vec![(0, 5)], records: 2 });
-        assert_eq!(ledger.results(&ready).collect::<Vec<_>>(), [&"a", &"b"]);
-        assert_eq!(ledger.ready(1).offsets, [(0, 4)]);
-        assert_eq!(ledger.committed(0, 5), ["a", "b"]);
-        assert_eq!((ledger.records(), ledger.bytes(), ledger.running(0)), (1, 10, 1));
-    }
-
-    #[test]
-    fn a_repeated_offset_and_a_late_completion_are_ignored() {
-        let mut ledger = Ledger::new();
-        let old = ledger.assign(0);
-        assert!(ledger.begin(0, 5, 1).is_some());
-        assert_eq!(ledger.begin(0, 5, 1), None);
-        assert_eq!(ledger.begin(1, 5, 1), None);
-        let new = ledger.assign(0);
-        assert!(ledger.begin(0, 5, 1).is_some());
-        assert!(!ledger.finish(0, old, 5, Some(())));
-        assert_eq!(ledger.ready(9), Ready::default());
-        assert!(ledger.finish(0, new, 5, Some(())));
-        assert_eq!(ledger.ready(9).records, 1);
-        ledger.forget(0);
-        assert_eq!((ledger.records(), ledger.bytes()), (0, 0));
-    }
-
-    proptest! {
-        /// Whatever the order of completion, each result is committed once and in log order.
-        #[test]
-        fn every_result_is_committed_once_in_log_order(
-            order in Just((0..40i64).collect::<Vec<_>>()).prop_shuffle(),
-            max in 1usize..50,
-        ) {
-            let mut ledger = Ledger::new();
-            let epoch = ledger.assign(0);
-            for offset in 0..40 {
-                ledger.begin(0, offset, 1);
-            }
-            let mut committed = Vec::new();
-            for offset in order {
-                ledger.finish(0, epoch, offset, Some(offset));
-                let ready = ledger.ready(max);
-                for (partition, next) in &ready.offsets {
-                    committed.extend(ledger.committed(*partition, *next));
-                }
-            }
-            while ledger.ready(max).records > 0 {
-                for (partition, next) in ledger.ready(max).offsets {
-                    committed.extend(ledger.committed(partition, next));
-                }
-            }
-            prop_assert_eq!(committed, (0..40).collect::<Vec<_>>());
-            prop_assert_eq!(ledger.records(), 0);
-        }
-    }
-}
+mod tests;

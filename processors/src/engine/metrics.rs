@@ -4,7 +4,8 @@
 pub const IN_FLIGHT_RECORDS: &str = "comanda_engine_in_flight_records";
 /// Bytes of the records begun and not yet committed (gauge).
 pub const IN_FLIGHT_BYTES: &str = "comanda_engine_in_flight_bytes";
-/// Records handled, by `outcome`: `emitted`, `skipped`, `dead_letter` (counter).
+/// Records handled, by `outcome`: `emitted`, `skipped`, `dead_letter`; `inherited` ones were
+/// finished by an earlier owner of their partition (counter).
 pub const RECORDS_TOTAL: &str = "comanda_engine_records_total";
 /// Calls repeated because the processor asked for it (counter).
 pub const RETRIES_TOTAL: &str = "comanda_engine_retries_total";
@@ -14,6 +15,8 @@ pub const RECORD_SECONDS: &str = "comanda_engine_record_seconds";
 pub const TRANSACTION_SECONDS: &str = "comanda_engine_transaction_seconds";
 /// Records whose offsets one transaction commits (histogram).
 pub const TRANSACTION_RECORDS: &str = "comanda_engine_transaction_records";
+/// Metadata of a committed offset, which tells what is finished above it (histogram).
+pub const METADATA_BYTES: &str = "comanda_engine_metadata_bytes";
 /// Transactions aborted (counter).
 pub const ABORTS_TOTAL: &str = "comanda_engine_aborts_total";
 /// Transactional producers replaced after a fatal error (counter).

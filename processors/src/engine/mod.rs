@@ -6,7 +6,7 @@
 //!
 //! - `run`: the loop, on a thread of its own; `consumer`: what the group decides
 //! - `lanes`: one key after another, keys side by side; `task`: one record to its end
-//! - `ledger`: which offsets are finished; `commit`: when to commit, and what if that fails;
+//! - `ledger`: which offsets are finished, `offsets`: how a commit tells it; `commit`: when to commit, and what if that fails;
 //!   `committer`: the transaction
 //! - `instance`: a transactional id that survives restarts
 
@@ -19,6 +19,7 @@ mod instance;
 mod lanes;
 mod ledger;
 pub mod metrics;
+mod offsets;
 mod processor;
 mod run;
 mod service;

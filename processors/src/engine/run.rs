@@ -10,7 +10,7 @@ use metrics::{counter, gauge};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{Message, OwnedMessage};
-use rdkafka::{ClientConfig, TopicPartitionList};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tokio::runtime;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -18,8 +18,8 @@ use tracing::{info, warn};
 use super::committer::Committer;
 use super::consumer::{Context, Rebalance, answer};
 use super::lanes::{Lane, LaneKey, Lanes};
-use super::ledger::Ledger;
-use super::metrics::{IN_FLIGHT_BYTES, IN_FLIGHT_RECORDS, REBALANCED_TOTAL};
+use super::ledger::{Begun, Ledger};
+use super::metrics::{IN_FLIGHT_BYTES, IN_FLIGHT_RECORDS, REBALANCED_TOTAL, RECORDS_TOTAL};
 use super::service::State;
 use super::task::{Finished, Job, Shared};
 use super::{Error, Processor};
@@ -52,6 +52,25 @@ pub(super) struct Run<P: Processor> {
     full_since: Option<Instant>,
     paused: bool,
     state: Arc<State>,
+    shutdown: CancellationToken,
+}
+
+/// What a loop starts with.
+pub(super) struct Setup {
+    /// Where calls run.
+    pub runtime: runtime::Handle,
+    /// Not subscribed yet.
+    pub consumer: BaseConsumer<Context>,
+    /// What to read.
+    pub topic: String,
+    /// Configuration of the transactional producer.
+    pub producer: ClientConfig,
+    /// Its id, also in the configuration.
+    pub transactional_id: String,
+    /// What others may know.
+    pub state: Arc<State>,
+    /// Ends the loop.
+    pub shutdown: CancellationToken,
 }
 
 /// The tokens of a partition that is ours.
@@ -71,15 +90,8 @@ struct Completion {
 }
 
 impl<P: Processor> Run<P> {
-    pub fn new(
-        shared: Arc<Shared<P>>,
-        runtime: runtime::Handle,
-        consumer: BaseConsumer<Context>,
-        topic: String,
-        producer: ClientConfig,
-        transactional_id: String,
-        state: Arc<State>,
-    ) -> Self {
+    pub fn new(shared: Arc<Shared<P>>, setup: Setup) -> Self {
+        let Setup { runtime, consumer, topic, producer, transactional_id, state, shutdown } = setup;
         let (completed, completions) = mpsc::channel();
         Self {
             shared,
@@ -98,18 +110,19 @@ impl<P: Processor> Run<P> {
             full_since: None,
             paused: false,
             state,
+            shutdown,
         }
     }
 
-    pub fn run(mut self, shutdown: &CancellationToken) -> Result<(), Error> {
+    pub fn run(mut self) -> Result<(), Error> {
         // Before reading anything: this ends what a predecessor of the same name left open.
-        while self.committer.is_none() && !shutdown.is_cancelled() {
+        while self.committer.is_none() && !self.shutdown.is_cancelled() {
             self.open_committer()?;
         }
         self.consumer
             .subscribe(&[&self.topic])
-            .map_err(|source| self.failed("subscribing", source))?;
-        while !shutdown.is_cancelled() {
+            .map_err(|source| Self::failed("subscribing", source))?;
+        while !self.shutdown.is_cancelled() {
             while let Some(decision) = self.consumer.context().decision() {
                 self.rebalance(decision)?;
             }
@@ -135,7 +148,7 @@ impl<P: Processor> Run<P> {
         last
     }
 
-    fn failed(&self, doing: &'static str, source: KafkaError) -> Error {
+    fn failed(doing: &'static str, source: KafkaError) -> Error {
         Error::Kafka { stage: stage::<P>(), doing, source }
     }
 
@@ -200,7 +213,7 @@ impl<P: Processor> Run<P> {
             None => return Ok(false),
             Some(Ok(record)) => record.detach(),
             Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => {
-                return Err(self.failed("reading", error));
+                return Err(Self::failed("reading", error));
             }
             Some(Err(error)) => {
                 warn!(stage = stage::<P>(), %error, "reading");
@@ -215,7 +228,15 @@ impl<P: Processor> Run<P> {
         let (partition, offset) = (record.partition(), record.offset());
         let bytes = record.payload().map_or(0, <[u8]>::len) + record.key().map_or(0, <[u8]>::len);
         let Some(owned) = self.owned.get(&partition) else { return };
-        let Some(epoch) = self.ledger.begin(partition, offset, bytes) else { return };
+        let epoch = match self.ledger.begin(partition, offset, bytes) {
+            Begun::New(epoch) => epoch,
+            Begun::Known => return,
+            Begun::Inherited => {
+                counter!(RECORDS_TOTAL, "stage" => stage::<P>(), "outcome" => "inherited")
+                    .increment(1);
+                return;
+            }
+        };
         let key = record.key().map_or(LaneKey::Keyless(offset), |k| LaneKey::Key(k.into()));
         let lane = Lane { partition, key };
         let winding_down = owned.winding_down.clone();
@@ -254,19 +275,7 @@ impl<P: Processor> Run<P> {
 
     fn rebalance(&mut self, decision: Rebalance) -> Result<(), Error> {
         match decision {
-            Rebalance::Assigned(partitions) => {
-                for partition in &partitions {
-                    self.ledger.assign(*partition);
-                    let owned = Owned {
-                        winding_down: CancellationToken::new(),
-                        gone: CancellationToken::new(),
-                    };
-                    self.owned.insert(*partition, owned);
-                }
-                self.answer(&partitions, true)?;
-                self.report("assigned", &partitions);
-                self.state.joined.store(true, Ordering::Release);
-            }
+            Rebalance::Assigned(partitions) => self.take(&partitions)?,
             Rebalance::Revoked { partitions, lost } => {
                 if !lost {
                     self.drain(&partitions);
@@ -274,20 +283,52 @@ impl<P: Processor> Run<P> {
                     self.commit()?;
                 }
                 self.forget(&partitions);
-                self.answer(&partitions, false)?;
+                self.give_back(&partitions)?;
                 self.report(if lost { "lost" } else { "revoked" }, &partitions);
             }
         }
         Ok(())
     }
 
-    fn answer(&self, partitions: &[i32], assigned: bool) -> Result<(), Error> {
+    /// Takes over partitions: from the committed offset on, without what is finished above it.
+    fn take(&mut self, partitions: &[i32]) -> Result<(), Error> {
+        let stands = loop {
+            match self.committed(partitions) {
+                Ok(stands) => break stands,
+                // Without the group's coordinator nothing could be committed either.
+                Err(error) => {
+                    warn!(stage = stage::<P>(), %error, "the committed offsets are not known yet");
+                }
+            }
+            if self.shutdown.is_cancelled() {
+                return Ok(());
+            }
+        };
+        let mut list = TopicPartitionList::with_capacity(partitions.len());
+        let failed = |source| Self::failed("taking over partitions", source);
+        for (partition, stands) in stands {
+            let mut element = list.add_partition(&self.topic, partition);
+            let inherited = stands
+                .map(|(next, above)| element.set_offset(Offset::Offset(next)).map(|()| above));
+            self.ledger
+                .assign(partition, inherited.transpose().map_err(failed)?.unwrap_or_default());
+            let owned =
+                Owned { winding_down: CancellationToken::new(), gone: CancellationToken::new() };
+            self.owned.insert(partition, owned);
+        }
+        answer(&self.consumer, &list, true).map_err(failed)?;
+        self.report("assigned", partitions);
+        self.state.joined.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    fn give_back(&self, partitions: &[i32]) -> Result<(), Error> {
         let mut list = TopicPartitionList::with_capacity(partitions.len());
         for partition in partitions {
             list.add_partition(&self.topic, *partition);
         }
-        answer(&self.consumer, &list, assigned)
-            .map_err(|source| self.failed("answering the group", source))
+        answer(&self.consumer, &list, false)
+            .map_err(|source| Self::failed("giving partitions back", source))
     }
 
     fn report(&self, change: &'static str, partitions: &[i32]) {

@@ -14,7 +14,7 @@ use tracing::{info, warn};
 
 use super::consumer::Context;
 use super::instance::Instance;
-use super::run::Run;
+use super::run::{Run, Setup};
 use super::task::Shared;
 use super::{Error, Options, Processor};
 
@@ -129,16 +129,17 @@ impl<P: Processor> Engine<P> {
             group = self.shared.group, transactional_id = self.transactional_id, "engine starts"
         );
         let producer = options.producer_config(&self.kafka, &self.transactional_id);
-        let run = Run::new(
-            self.shared,
+        let setup = Setup {
             runtime,
             consumer,
-            self.input,
+            topic: self.input,
             producer,
-            self.transactional_id,
-            self.state,
-        );
-        let ended = run.run(shutdown);
+            transactional_id: self.transactional_id,
+            state: self.state,
+            shutdown: shutdown.clone(),
+        };
+        let run = Run::new(self.shared, setup);
+        let ended = run.run();
         drop(self.instance);
         ended
     }

@@ -1,0 +1,186 @@
+//! Which offsets above the committed one are finished: the metadata of an offset commit.
+//!
+//! A group's offset says that everything below it is done. Records above it can be done as well,
+//! when a slow one holds the offset back; which ones stands in the metadata that Kafka keeps with
+//! the offset, so that after a crash nothing that was committed runs again.
+//!
+//! # Format, version 1
+//!
+//! The text `1:` and, in base64 (URL alphabet, no padding), unsigned LEB128 numbers: the lengths
+//! of the spans of offsets from the committed one on, in turn not done and done, beginning with
+//! not done and ending with done. Every length is at least 1. Offsets above the last span are not
+//! done. An empty text means that nothing above the committed offset is done.
+//!
+//! Anything else, a newer version included, reads as "nothing above is done": its records run
+//! again, which the idempotency of the calls absorbs.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+/// Kafka's default limit on the metadata of an offset (`offset.metadata.max.bytes`).
+pub(super) const MAX_LEN: usize = 4096;
+
+const VERSION: &str = "1:";
+
+/// Spans of finished offsets, each from its first to just after its last, ascending and apart.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Spans(Vec<(i64, i64)>);
+
+impl Spans {
+    /// Adds a span that begins at or after the end of the last one.
+    pub fn push(&mut self, from: i64, to: i64) {
+        if from >= to {
+            return;
+        }
+        match self.0.last_mut() {
+            Some(last) if last.1 >= from => last.1 = to.max(last.1),
+            _ => self.0.push((from, to)),
+        }
+    }
+
+    /// Whether `offset` lies in one of them.
+    pub fn contains(&self, offset: i64) -> bool {
+        self.end_of(offset) > offset
+    }
+
+    /// The end of the span that `offset` lies in; `offset` where it lies in none.
+    pub fn end_of(&self, offset: i64) -> i64 {
+        let after = self.0.partition_point(|(from, _)| *from <= offset);
+        if after > 0 { self.0[after - 1].1.max(offset) } else { offset }
+    }
+
+    /// The parts at or above `offset`.
+    pub fn from(&self, offset: i64) -> impl Iterator<Item = (i64, i64)> + '_ {
+        self.0.iter().filter(move |(_, to)| *to > offset).map(move |(f, t)| ((*f).max(offset), *t))
+    }
+
+    /// The metadata that says this of the offsets above `committed`, which is not in a span.
+    pub fn encode(&self, committed: i64) -> String {
+        let mut bytes = Vec::new();
+        let mut at = committed;
+        for (from, to) in self.from(committed) {
+            push_number(&mut bytes, from.abs_diff(at));
+            push_number(&mut bytes, to.abs_diff(from));
+            at = to;
+        }
+        if bytes.is_empty() {
+            return String::new();
+        }
+        format!("{VERSION}{}", URL_SAFE_NO_PAD.encode(bytes))
+    }
+
+    /// What `metadata` says of the offsets above `committed`; `None` when it is not of this format.
+    pub fn decode(committed: i64, metadata: &str) -> Option<Self> {
+        if metadata.is_empty() {
+            return Some(Self::default());
+        }
+        let bytes = URL_SAFE_NO_PAD.decode(metadata.strip_prefix(VERSION)?).ok()?;
+        let (mut rest, mut spans, mut at) = (bytes.as_slice(), Self::default(), committed);
+        while !rest.is_empty() {
+            let from = at.checked_add(take_length(&mut rest)?)?;
+            at = from.checked_add(take_length(&mut rest)?)?;
+            spans.0.push((from, at));
+        }
+        Some(spans)
+    }
+}
+
+fn push_number(bytes: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        bytes.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    bytes.push(number as u8);
+}
+
+/// The next length, at least 1; `None` when there is none, or it does not fit.
+fn take_length(bytes: &mut &[u8]) -> Option<i64> {
+    let mut number = 0u64;
+    for shift in (0..63).step_by(7) {
+        let (byte, rest) = bytes.split_first()?;
+        *bytes = rest;
+        number |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return i64::try_from(number).ok().filter(|n| *n > 0);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn spans(lengths: &[(i64, i64)], committed: i64) -> Spans {
+        let (mut spans, mut at) = (Spans::default(), committed);
+        for (gap, run) in lengths {
+            spans.push(at + gap, at + gap + run);
+            at += gap + run;
+        }
+        spans
+    }
+
+    #[test]
+    fn the_format_is_as_documented() {
+        // Not done 1, done 2, not done 300 (0xac 0x02), done 1.
+        let spans = spans(&[(1, 2), (300, 1)], 10);
+        let expected = format!("1:{}", URL_SAFE_NO_PAD.encode([1, 2, 0xac, 0x02, 1]));
+        assert_eq!(spans.encode(10), expected);
+        assert_eq!(Spans::default().encode(10), "");
+    }
+
+    #[test]
+    fn what_is_not_of_the_format_says_nothing() {
+        let text = |bytes: &[u8]| format!("1:{}", URL_SAFE_NO_PAD.encode(bytes));
+        for garbage in [
+            "0".to_owned(),
+            "2:AQE".to_owned(),
+            "1:***".to_owned(),
+            "some other tool's note".to_owned(),
+            text(&[1]),
+            text(&[0, 1]),
+            text(&[1, 0]),
+            text(&[1, 0x80]),
+            text(&[0xff; 12]),
+            text(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f, 1]),
+        ] {
+            assert_eq!(Spans::decode(5, &garbage), None, "{garbage}");
+        }
+        assert_eq!(Spans::decode(5, ""), Some(Spans::default()));
+    }
+
+    #[test]
+    fn a_window_of_the_default_size_always_fits() {
+        // Every second record done: the most spans that 1,024 records can have.
+        let worst = spans(&[(1, 1); 512], 1 << 40);
+        assert!(worst.encode(1 << 40).len() < MAX_LEN / 2);
+    }
+
+    proptest! {
+        #[test]
+        fn spans_survive_their_text(
+            lengths in proptest::collection::vec((1i64..5_000, 1i64..5_000), 0..200),
+            committed in 0i64..1 << 60,
+        ) {
+            let spans = spans(&lengths, committed);
+            let text = spans.encode(committed);
+            let read = Spans::decode(committed, &text).unwrap();
+            prop_assert_eq!(&read, &spans);
+            let mut at = committed;
+            for (gap, run) in lengths {
+                prop_assert!(!read.contains(at) && !read.contains(at + gap - 1));
+                prop_assert!(read.contains(at + gap) && read.contains(at + gap + run - 1));
+                at += gap + run;
+            }
+            prop_assert!(!read.contains(at));
+        }
+
+        #[test]
+        fn garbage_never_panics(text in ".*", bytes: Vec<u8>, committed: i64) {
+            let _ = Spans::decode(committed, &text);
+            let _ = Spans::decode(committed, &format!("1:{}", URL_SAFE_NO_PAD.encode(bytes)));
+        }
+    }
+}
