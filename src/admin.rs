@@ -103,7 +103,7 @@ impl Server {
                 upkeep.run_upkeep();
             }
         });
-        let live = warp::path!("livez").map(|| "live\n");
+        let live = warp::path!("livez").map(|| "live\n".to_owned());
         let stopping = shutdown.clone();
         let ready = warp::path!("readyz").map(move || {
             let report = readiness.report();
@@ -115,7 +115,7 @@ impl Server {
             let text = "text/plain; version=0.0.4; charset=utf-8";
             warp::reply::with_header(metrics.render(), header::CONTENT_TYPE, text)
         });
-        let routes = warp::get().and(live.or(ready).or(metrics));
+        let routes = warp::get().and(live.or(ready).or(metrics)).boxed();
         warp::serve(routes)
             .incoming(self.listener)
             .graceful(async move { shutdown.cancelled().await })

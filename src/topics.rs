@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use comanda_schemas::KafkaOptions;
+use comanda_schemas::{ClientLog, KafkaOptions};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
 use rdkafka::error::RDKafkaErrorCode;
 
 use crate::config::Topics;
@@ -28,8 +27,10 @@ pub enum Applied {
 /// A topic that is there with another number of partitions is an error: changing the number would
 /// move keys to other partitions, and with that break the order of their events.
 pub async fn apply(kafka: &KafkaOptions, topics: &Topics) -> Result<Vec<(String, Applied)>> {
-    let admin: AdminClient<DefaultClientContext> =
-        kafka.client_config("admin").create().context("creating the admin client")?;
+    let admin: AdminClient<ClientLog> = kafka
+        .client_config("admin")
+        .create_with_context(ClientLog)
+        .context("creating the admin client")?;
     let present = partitions(kafka.clone()).await?;
     let names = topics.names().all();
     let retention = topics.retention_ms.to_string();
@@ -79,7 +80,8 @@ pub async fn apply(kafka: &KafkaOptions, topics: &Topics) -> Result<Vec<(String,
 async fn partitions(kafka: KafkaOptions) -> Result<BTreeMap<String, usize>> {
     let brokers = kafka.brokers.clone();
     let asked = tokio::task::spawn_blocking(move || {
-        let client: AdminClient<DefaultClientContext> = kafka.client_config("admin").create()?;
+        let config = kafka.client_config("admin");
+        let client: AdminClient<ClientLog> = config.create_with_context(ClientLog)?;
         client.inner().fetch_metadata(None, ASK)
     });
     let metadata = asked.await?.with_context(|| {

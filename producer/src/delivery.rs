@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use comanda_schemas::{log_error, log_line};
 use metrics::gauge;
 use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::producer::{DeliveryResult, ProducerContext};
 use rdkafka_sys::rd_kafka_msg_status_t as Status;
 use tokio::sync::{Notify, oneshot};
-use tracing::{error, warn};
 
 use crate::Error;
 use crate::metrics::{IN_FLIGHT_BYTES, IN_FLIGHT_RECORDS};
@@ -103,11 +104,12 @@ impl Drop for Room {
 pub(crate) struct Context;
 
 impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        log_line(level, facility, line);
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
-        match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::Fatal) => error!(%error, reason, "producer failed for good"),
-            _ => warn!(%error, reason, "producer's connection"),
-        }
+        log_error(&error, reason);
     }
 }
 

@@ -2,9 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::{ClientConfig, ClientContext};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
+use tracing::{debug, error, warn};
 
 /// Connection settings, the same for producers, consumers and administration.
 #[derive(Debug, Clone, Deserialize)]
@@ -52,5 +56,44 @@ impl KafkaOptions {
             config.set(key, value);
         }
         config
+    }
+}
+
+/// Callbacks of a client that has none of its own: what librdkafka says goes to the log, at a
+/// level that fits what follows from it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ClientLog;
+
+impl ClientContext for ClientLog {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        log_line(level, facility, line);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        log_error(&error, reason);
+    }
+}
+
+impl ConsumerContext for ClientLog {}
+
+/// Logs a line of librdkafka's own log. Failed connections stand there again and again, at error
+/// level; the parts of comanda that depend on them say so once, so here they are details.
+pub fn log_line(level: RDKafkaLogLevel, facility: &str, line: &str) {
+    match level {
+        RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
+            error!(facility, line, "librdkafka");
+        }
+        _ => debug!(facility, line, "librdkafka"),
+    }
+}
+
+/// Logs an error that a client reports outside any call. The end of a partition is none, and a
+/// connection that is lost is made again.
+pub fn log_error(error: &KafkaError, reason: &str) {
+    match error.rdkafka_error_code() {
+        Some(RDKafkaErrorCode::PartitionEOF) => {}
+        Some(RDKafkaErrorCode::Fatal) => error!(%error, reason, "a Kafka client failed for good"),
+        Some(RDKafkaErrorCode::AllBrokersDown) => warn!(reason, "no broker can be reached"),
+        _ => debug!(%error, reason, "a Kafka client reports"),
     }
 }

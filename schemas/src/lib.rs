@@ -17,7 +17,7 @@ mod tests;
 mod topic;
 mod value;
 
-pub use cluster::KafkaOptions;
+pub use cluster::{ClientLog, KafkaOptions, log_error, log_line};
 pub use codec::{DecodeError, EncodeError, Encoder, WriterSchema, schema, split};
 pub use event::{
     Contact, Event, FailureReason, NotificationEvent, NotificationEventType, Order, OrderEvent,

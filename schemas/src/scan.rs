@@ -8,7 +8,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::{Offset, TopicPartitionList};
 
-use crate::{KafkaOptions, Timestamp};
+use crate::{ClientLog, KafkaOptions, Timestamp};
 
 /// Limit of one question to the broker about the topic.
 const ASK: Duration = Duration::from_secs(10);
@@ -44,7 +44,7 @@ pub enum ScanError {
 /// A `read_committed` reader of all partitions of one topic. Blocking: use it off async workers.
 pub struct Scan {
     topic: String,
-    consumer: BaseConsumer,
+    consumer: BaseConsumer<ClientLog>,
     partitions: usize,
     ended: HashSet<i32>,
 }
@@ -71,8 +71,10 @@ impl Scan {
             .set("isolation.level", "read_committed")
             .set("enable.partition.eof", "true")
             .set("auto.offset.reset", "earliest")
+            .set("fetch.wait.max.ms", "100")
             .set("fetch.queue.backoff.ms", "50");
-        let consumer: BaseConsumer = config.create().map_err(failed)?;
+        let consumer: BaseConsumer<ClientLog> =
+            config.create_with_context(ClientLog).map_err(failed)?;
         let metadata = consumer.fetch_metadata(Some(topic), ASK).map_err(failed)?;
         let partitions: Vec<i32> = metadata
             .topics()

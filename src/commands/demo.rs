@@ -307,11 +307,11 @@ fn place_all(house: &House, args: &DemoArgs) -> mpsc::Receiver<Placed> {
                 tick.tick().await;
             }
             let Ok(room) = free.clone().acquire_owned().await else { return };
-            let (client, answers, stop) = (client.clone(), answers.clone(), stop.clone());
+            let (client, answers, gone) = (client.clone(), answers.clone(), stop.clone());
             placing.spawn(async move {
                 let answer = client.place(n).await;
                 if answers.send(answer).await.is_err() {
-                    stop.cancel();
+                    gone.cancel();
                 }
                 drop(room);
             });

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use comanda_schemas::scan::{From, Scan, Step};
+use comanda_schemas::scan::{Scan, Step};
 use comanda_schemas::{
     OrderId, ReadError, Registry, RegistryError, Timestamp, Topic, TopicNames, headers,
 };

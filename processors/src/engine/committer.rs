@@ -2,14 +2,15 @@
 
 use std::time::{Duration, Instant};
 
+use comanda_schemas::{log_error, log_line};
 use metrics::{counter, histogram};
-use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
 use rdkafka::util::Timeout;
 use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
-use tracing::{debug, warn};
+use tracing::warn;
 
 use super::ledger::{Commit, Ready};
 use super::metrics::{ABORTS_TOTAL, TRANSACTION_RECORDS, TRANSACTION_SECONDS};
@@ -40,8 +41,12 @@ pub(super) struct Committer {
 struct Context;
 
 impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        log_line(level, facility, line);
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
-        debug!(%error, reason, "transactional producer");
+        log_error(&error, reason);
     }
 }
 

@@ -3,11 +3,13 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard};
 
+use comanda_schemas::{log_error, log_line};
 use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::KafkaError;
 use rdkafka::{TopicPartitionList, types::RDKafkaRespErr};
-use tracing::{debug, warn};
+use tracing::warn;
 
 /// What the group decided; the engine answers with an assign or unassign of its own.
 #[derive(Debug)]
@@ -52,8 +54,12 @@ impl Context {
 }
 
 impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        log_line(level, facility, line);
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
-        debug!(%error, reason, "consumer's connection");
+        log_error(&error, reason);
     }
 }
 

@@ -1,8 +1,11 @@
 //! How far the readers are behind, from librdkafka's statistics.
 
+use comanda_schemas::{log_error, log_line};
 use metrics::gauge;
 use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::KafkaError;
 use rdkafka::statistics::{Statistics, Topic};
 
 use super::metrics::LAG_RECORDS;
@@ -14,6 +17,14 @@ pub(super) struct Context {
 }
 
 impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        log_line(level, facility, line);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        log_error(&error, reason);
+    }
+
     fn stats(&self, statistics: Statistics) {
         let Some(topic) = statistics.topics.get(&self.topic) else { return };
         gauge!(LAG_RECORDS, "topic" => self.topic.clone()).set(lag(topic) as f64);

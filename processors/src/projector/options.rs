@@ -45,6 +45,7 @@ pub(super) fn client_config(kafka: &KafkaOptions, names: &TopicNames) -> ClientC
         .set("isolation.level", "read_committed")
         .set("auto.offset.reset", "earliest")
         .set("enable.partition.eof", "true")
+        .set("fetch.wait.max.ms", "100")
         .set("fetch.queue.backoff.ms", "50")
         .set("queued.max.messages.kbytes", "16384")
         .set("statistics.interval.ms", "1000");
