@@ -55,6 +55,8 @@ impl Supervisor {
     pub async fn wait(mut self, deadline: Duration) -> Result<()> {
         let mut outcome = Ok(());
         tokio::select! {
+            // First, because parts that stop when asked can end in the same moment.
+            biased;
             () = self.shutdown.cancelled() => {}
             Some(ended) = self.parts.join_next() => {
                 outcome = Err(early(ended));
