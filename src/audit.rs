@@ -198,18 +198,19 @@ mod tests {
 
     /// Orders 0, 1, 2 at offsets 0, 1, 2, each with its result and notification.
     fn clean() -> Vec<Fact> {
-        (0..3).flat_map(|n| {
-            [
-                Fact::Order { at: at("orders", n.into()), order_id: Some(id(n)) },
-                result(n.into(), n.into(), n),
-                Fact::Notification {
-                    of: at("payments", n.into()),
-                    order_id: id(n),
-                    kind: NotificationEventType::Sent,
-                },
-            ]
-        })
-        .collect()
+        (0..3)
+            .flat_map(|n| {
+                [
+                    Fact::Order { at: at("orders", n.into()), order_id: Some(id(n)) },
+                    result(n.into(), n.into(), n),
+                    Fact::Notification {
+                        of: at("payments", n.into()),
+                        order_id: id(n),
+                        kind: NotificationEventType::Sent,
+                    },
+                ]
+            })
+            .collect()
     }
 
     fn result(at_offset: i64, of_offset: i64, order: u32) -> Fact {

@@ -25,11 +25,8 @@ impl Goals {
         let bars = labels
             .iter()
             .map(|label| {
-                let bar = if terminal {
-                    all.add(ProgressBar::new(goal))
-                } else {
-                    ProgressBar::hidden()
-                };
+                let bar =
+                    if terminal { all.add(ProgressBar::new(goal)) } else { ProgressBar::hidden() };
                 bar.set_length(goal);
                 bar.set_style(style.clone());
                 bar.set_prefix((*label).to_owned());

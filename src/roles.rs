@@ -68,7 +68,11 @@ impl Supervisor {
                 match ended {
                     Ok((_, Ok(()))) => {}
                     Ok((name, Err(failure))) => {
-                        error!(part = name, error = format!("{failure:#}"), "stopped with an error");
+                        error!(
+                            part = name,
+                            error = format!("{failure:#}"),
+                            "stopped with an error"
+                        );
                         if outcome.is_ok() {
                             outcome = Err(failure.context(name));
                         }
@@ -190,8 +194,7 @@ impl Wiring {
             while !shutdown.is_cancelled() {
                 tick.tick().await;
                 let producer = producer.clone();
-                let asked =
-                    tokio::task::spawn_blocking(move || producer.check(BROKER_CHECK)).await;
+                let asked = tokio::task::spawn_blocking(move || producer.check(BROKER_CHECK)).await;
                 let failure = match asked {
                     Ok(Ok(())) => None,
                     Ok(Err(error)) => Some(error.to_string()),

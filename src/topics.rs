@@ -69,8 +69,7 @@ pub async fn apply(kafka: &KafkaOptions, topics: &Topics) -> Result<Vec<(String,
         }
     }
     let applied = names.into_iter().map(|name| {
-        let applied =
-            if created.contains(&name) { Applied::Created } else { Applied::Present };
+        let applied = if created.contains(&name) { Applied::Created } else { Applied::Present };
         (name, applied)
     });
     Ok(applied.collect())

@@ -57,7 +57,8 @@ impl Follower {
         let (sender, updates) = mpsc::channel(AHEAD);
         let stop = CancellationToken::new();
         let events = Topic::ALL.into_iter().map(Kind::Events);
-        let kinds: Vec<Kind> = events.chain(Stage::ALL.into_iter().map(Kind::DeadLetters)).collect();
+        let kinds: Vec<Kind> =
+            events.chain(Stage::ALL.into_iter().map(Kind::DeadLetters)).collect();
         let mut opening = Vec::new();
         for kind in &kinds {
             let name = match kind {
@@ -157,9 +158,9 @@ impl Reader {
                     kind: event.r#type,
                 },
             },
-            Kind::DeadLetters(_) => origin(record).map_or(Fact::Unreadable { at }, |of| {
-                Fact::DeadLetter { of }
-            }),
+            Kind::DeadLetters(_) => {
+                origin(record).map_or(Fact::Unreadable { at }, |of| Fact::DeadLetter { of })
+            }
         })
     }
 

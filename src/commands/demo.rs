@@ -74,8 +74,7 @@ pub async fn run(loaded: Loaded, args: DemoArgs) -> Result<()> {
 async fn demo(house: &House, args: &DemoArgs) -> Result<()> {
     let settings = &house.sandbox.settings;
     let names = settings.topics.names();
-    let mut follower =
-        Follower::open(&settings.kafka, &names, &house.registry, From::End).await?;
+    let mut follower = Follower::open(&settings.kafka, &names, &house.registry, From::End).await?;
     let began = Instant::now();
     let mut run = Run::new(u64::from(args.orders));
     let mut placed = place_all(house, args);
@@ -360,8 +359,7 @@ impl Client {
     async fn send(&self, body: &Value) -> Result<OrderId, (anyhow::Error, bool)> {
         let passing = |error: reqwest::Error| (error.into(), false);
         let request = self.http.post(&self.url).bearer_auth(&self.key).json(body);
-        let answer: Value =
-            request.send().await.map_err(passing)?.json().await.map_err(passing)?;
+        let answer: Value = request.send().await.map_err(passing)?.json().await.map_err(passing)?;
         let payload = &answer["data"]["placeOrder"];
         if let Some(id) = payload["order"]["id"].as_str() {
             let id = id.parse().context("the gateway's order id");

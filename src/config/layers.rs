@@ -110,9 +110,7 @@ fn insert(into: &mut Dict, path: &[String], value: Value) {
             into.insert(key.clone(), value);
         }
         [section, rest @ ..] => {
-            let nested = into
-                .entry(section.clone())
-                .or_insert_with(|| Value::from(Dict::new()));
+            let nested = into.entry(section.clone()).or_insert_with(|| Value::from(Dict::new()));
             if let Value::Dict(_, nested) = nested {
                 insert(nested, rest, value);
             }

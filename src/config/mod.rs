@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use comanda_processors::{engine, notifier, payment, projector};
 use comanda_schemas::{KafkaOptions, RegistryOptions, TopicNames};
-use figment::Figment;
 use figment::providers::{Format, Toml};
 use figment::value::Value;
+use figment::{Figment, Metadata};
 use serde::Deserialize;
 
 use layers::Texts;
@@ -186,7 +186,7 @@ impl Loaded {
 
     /// Whether nobody set `key`: it still has the value of the default file.
     pub fn is_default(&self, key: &str) -> bool {
-        self.origin(key) == "default"
+        origin(self.layers.find_metadata(key)) == "default"
     }
 
     /// Every effective setting in the order of the sections, secrets masked.
@@ -201,26 +201,26 @@ impl Loaded {
         match value {
             Value::Dict(_, dict) => {
                 for (key, value) in dict {
-                    let path =
-                        if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                    let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
                     self.flatten(&path, value, into);
                 }
             }
             value => into.push(Shown {
                 key: path.to_owned(),
                 value: masked(path, value),
-                origin: self.origin(path),
+                // By the value, not by its path: librdkafka's names have dots of their own.
+                origin: origin(self.layers.get_metadata(value.tag())),
             }),
         }
     }
+}
 
-    fn origin(&self, key: &str) -> String {
-        let Some(metadata) = self.layers.find_metadata(key) else { return "unknown".into() };
-        match (&metadata.source, metadata.name.as_ref()) {
-            (Some(figment::Source::File(path)), _) => path.display().to_string(),
-            (_, name @ ("environment" | "command line")) => name.to_owned(),
-            _ => "default".to_owned(),
-        }
+fn origin(metadata: Option<&Metadata>) -> String {
+    let Some(metadata) = metadata else { return "unknown".into() };
+    match (&metadata.source, metadata.name.as_ref()) {
+        (Some(figment::Source::File(path)), _) => path.display().to_string(),
+        (_, name @ ("environment" | "command line")) => name.to_owned(),
+        _ => "default".to_owned(),
     }
 }
 

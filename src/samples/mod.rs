@@ -8,7 +8,9 @@ use serde_json::Value;
 /// is declined, some with hostile text in the names.
 static ORDERS: LazyLock<Vec<Value>> = LazyLock::new(|| {
     let lines = include_str!("orders.ndjson").lines();
-    lines.map(|line| serde_json::from_str(line).expect("bundled orders parse; a test reads them")).collect()
+    lines
+        .map(|line| serde_json::from_str(line).expect("bundled orders parse; a test reads them"))
+        .collect()
 });
 
 /// The `n`th order of a demo; the bundled ones come round again and again.
