@@ -29,6 +29,10 @@ pub struct Options {
     pub session_timeout_ms: u64,
     /// After how long the broker aborts a transaction of a dead process, in milliseconds.
     pub transaction_timeout_ms: u64,
+    /// How many of the last records are watched for dead letters; 0 for none.
+    pub breaker_window_records: usize,
+    /// Share of dead letters among them at which the engine stops, in percent.
+    pub breaker_dead_percent: u8,
     /// Records in one transaction at the most.
     pub max_transaction_records: usize,
 }

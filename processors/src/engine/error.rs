@@ -14,6 +14,22 @@ pub enum Error {
         /// The id both use.
         transactional_id: String,
     },
+    /// Nearly all records became dead letters.
+    #[error(
+        "{stage}: {dead} of the last {window} records became dead letters, which looks like a bad \
+         deploy; stopped before more do. Their headers tell why (`comanda tail {topic}`). Raise \
+         `engine.breaker_dead_percent` to go on regardless"
+    )]
+    TooManyDeadLetters {
+        /// Stage of the engine.
+        stage: &'static str,
+        /// Dead letters among the last records.
+        dead: usize,
+        /// How many records are watched.
+        window: usize,
+        /// The dead-letter topic.
+        topic: String,
+    },
     /// Kafka refused something that does not get better by waiting.
     #[error("{stage}: {doing} failed for good")]
     Kafka {

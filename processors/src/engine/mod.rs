@@ -4,12 +4,15 @@
 //! its topic so that each event has exactly one result, in log order per key, however often
 //! processes die. Its parts:
 //!
-//! - `run`: the loop, on a thread of its own; `consumer`: what the group decides
+//! - `run`: the loop, on a thread of its own; `consumer`: what the group decides, `rebalance`: what
+//!   is done about it
 //! - `lanes`: one key after another, keys side by side; `task`: one record to its end
 //! - `ledger`: which offsets are finished, `offsets`: how a commit tells it; `commit`: when to commit, and what if that fails;
 //!   `committer`: the transaction
+//! - `breaker`: stops it when nearly every record fails
 //! - `instance`: a transactional id that survives restarts
 
+mod breaker;
 mod commit;
 mod committer;
 mod config;
@@ -21,6 +24,7 @@ mod ledger;
 pub mod metrics;
 mod offsets;
 mod processor;
+mod rebalance;
 mod run;
 mod service;
 mod task;

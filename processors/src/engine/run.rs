@@ -2,24 +2,24 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use metrics::{counter, gauge};
+use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{Message, OwnedMessage};
-use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tokio::runtime;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::breaker::Breaker;
 use super::committer::Committer;
-use super::consumer::{Context, Rebalance, answer};
+use super::consumer::Context;
 use super::lanes::{Lane, LaneKey, Lanes};
 use super::ledger::{Begun, Ledger};
-use super::metrics::{IN_FLIGHT_BYTES, IN_FLIGHT_RECORDS, REBALANCED_TOTAL, RECORDS_TOTAL};
+use super::metrics::{IN_FLIGHT_BYTES, IN_FLIGHT_RECORDS, RECORDS_TOTAL};
 use super::service::State;
 use super::task::{Finished, Job, Shared};
 use super::{Error, Processor};
@@ -45,14 +45,15 @@ pub(super) struct Run<P: Processor> {
     pub(super) committer: Option<Committer>,
     pub(super) commit_after: Option<(Instant, Duration)>,
     pub(super) ledger: Ledger<Finished>,
-    lanes: Lanes<Job>,
-    owned: HashMap<i32, Owned>,
+    pub(super) lanes: Lanes<Job>,
+    pub(super) owned: HashMap<i32, Owned>,
     completed: mpsc::Sender<Completion>,
-    completions: mpsc::Receiver<Completion>,
+    pub(super) completions: mpsc::Receiver<Completion>,
     full_since: Option<Instant>,
     paused: bool,
-    state: Arc<State>,
-    shutdown: CancellationToken,
+    pub(super) state: Arc<State>,
+    breaker: Breaker,
+    pub(super) shutdown: CancellationToken,
 }
 
 /// What a loop starts with.
@@ -74,15 +75,15 @@ pub(super) struct Setup {
 }
 
 /// The tokens of a partition that is ours.
-struct Owned {
+pub(super) struct Owned {
     /// Ends the waits of its records.
-    winding_down: CancellationToken,
+    pub winding_down: CancellationToken,
     /// Ends their calls.
-    gone: CancellationToken,
+    pub gone: CancellationToken,
 }
 
 /// A job is over.
-struct Completion {
+pub(super) struct Completion {
     lane: Lane,
     epoch: u64,
     offset: i64,
@@ -93,7 +94,10 @@ impl<P: Processor> Run<P> {
     pub fn new(shared: Arc<Shared<P>>, setup: Setup) -> Self {
         let Setup { runtime, consumer, topic, producer, transactional_id, state, shutdown } = setup;
         let (completed, completions) = mpsc::channel();
+        let options = &shared.options;
+        let breaker = Breaker::new(options.breaker_window_records, options.breaker_dead_percent);
         Self {
+            breaker,
             shared,
             runtime,
             consumer,
@@ -115,6 +119,15 @@ impl<P: Processor> Run<P> {
     }
 
     pub fn run(mut self) -> Result<(), Error> {
+        let ended = self.work();
+        // What is left in the consumer is for its closing, which must not wait for an answer.
+        self.consumer.context().close();
+        let partitions: Vec<i32> = self.ledger.partitions().collect();
+        self.forget(&partitions);
+        ended
+    }
+
+    fn work(&mut self) -> Result<(), Error> {
         // Before reading anything: this ends what a predecessor of the same name left open.
         while self.committer.is_none() && !self.shutdown.is_cancelled() {
             self.open_committer()?;
@@ -129,6 +142,7 @@ impl<P: Processor> Run<P> {
             while let Ok(completion) = self.completions.try_recv() {
                 self.complete(completion);
             }
+            self.check_breaker()?;
             self.commit()?;
             self.read()?;
             gauge!(IN_FLIGHT_RECORDS, "stage" => stage::<P>()).set(self.ledger.records() as f64);
@@ -137,18 +151,29 @@ impl<P: Processor> Run<P> {
         self.leave()
     }
 
-    fn leave(mut self) -> Result<(), Error> {
+    /// What is finished and not committed stays so: it is handled again after the repair.
+    fn check_breaker(&self) -> Result<(), Error> {
+        match self.breaker.tripped() {
+            None => Ok(()),
+            Some(dead) => Err(Error::TooManyDeadLetters {
+                stage: stage::<P>(),
+                dead,
+                window: self.shared.options.breaker_window_records,
+                topic: self.shared.dead_letters.to_string(),
+            }),
+        }
+    }
+
+    fn leave(&mut self) -> Result<(), Error> {
         let partitions: Vec<i32> = self.ledger.partitions().collect();
         self.drain(&partitions);
         self.commit_after = None;
         let last = self.commit();
-        self.consumer.context().close();
-        self.forget(&partitions);
         info!(stage = stage::<P>(), "engine stopped");
         last
     }
 
-    fn failed(doing: &'static str, source: KafkaError) -> Error {
+    pub(super) fn failed(doing: &'static str, source: KafkaError) -> Error {
         Error::Kafka { stage: stage::<P>(), doing, source }
     }
 
@@ -262,111 +287,15 @@ impl<P: Processor> Run<P> {
         });
     }
 
-    fn complete(&mut self, done: Completion) {
+    pub(super) fn complete(&mut self, done: Completion) {
         let partition = done.lane.partition;
+        if let Some(finished) = &done.finished {
+            self.breaker.note(finished.dead);
+        }
         if self.ledger.finish(partition, done.epoch, done.offset, done.finished)
             && let Some(next) = self.lanes.leave(&done.lane)
         {
             self.start(done.lane, next);
-        }
-    }
-
-    // --- rebalances ----------------------------------------------------------------------------
-
-    fn rebalance(&mut self, decision: Rebalance) -> Result<(), Error> {
-        match decision {
-            Rebalance::Assigned(partitions) => self.take(&partitions)?,
-            Rebalance::Revoked { partitions, lost } => {
-                if !lost {
-                    self.drain(&partitions);
-                    self.commit_after = None;
-                    self.commit()?;
-                }
-                self.forget(&partitions);
-                self.give_back(&partitions)?;
-                self.report(if lost { "lost" } else { "revoked" }, &partitions);
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes over partitions: from the committed offset on, without what is finished above it.
-    fn take(&mut self, partitions: &[i32]) -> Result<(), Error> {
-        let stands = loop {
-            match self.committed(partitions) {
-                Ok(stands) => break stands,
-                // Without the group's coordinator nothing could be committed either.
-                Err(error) => {
-                    warn!(stage = stage::<P>(), %error, "the committed offsets are not known yet");
-                }
-            }
-            if self.shutdown.is_cancelled() {
-                return Ok(());
-            }
-        };
-        let mut list = TopicPartitionList::with_capacity(partitions.len());
-        let failed = |source| Self::failed("taking over partitions", source);
-        for (partition, stands) in stands {
-            let mut element = list.add_partition(&self.topic, partition);
-            let inherited = stands
-                .map(|(next, above)| element.set_offset(Offset::Offset(next)).map(|()| above));
-            self.ledger
-                .assign(partition, inherited.transpose().map_err(failed)?.unwrap_or_default());
-            let owned =
-                Owned { winding_down: CancellationToken::new(), gone: CancellationToken::new() };
-            self.owned.insert(partition, owned);
-        }
-        answer(&self.consumer, &list, true).map_err(failed)?;
-        self.report("assigned", partitions);
-        self.state.joined.store(true, Ordering::Release);
-        Ok(())
-    }
-
-    fn give_back(&self, partitions: &[i32]) -> Result<(), Error> {
-        let mut list = TopicPartitionList::with_capacity(partitions.len());
-        for partition in partitions {
-            list.add_partition(&self.topic, *partition);
-        }
-        answer(&self.consumer, &list, false)
-            .map_err(|source| Self::failed("giving partitions back", source))
-    }
-
-    fn report(&self, change: &'static str, partitions: &[i32]) {
-        counter!(REBALANCED_TOTAL, "stage" => stage::<P>(), "change" => change)
-            .increment(partitions.len() as u64);
-        info!(stage = stage::<P>(), change, ?partitions, "partitions");
-    }
-
-    /// Lets what runs in `partitions` end, up to the deadline; what waits there is not begun.
-    fn drain(&mut self, partitions: &[i32]) {
-        let deadline = Instant::now() + self.shared.options.drain();
-        for partition in partitions {
-            if let Some(owned) = self.owned.get(partition) {
-                owned.winding_down.cancel();
-            }
-            for job in self.lanes.clear(*partition) {
-                self.ledger.finish(*partition, job.epoch, job.record.offset(), None);
-            }
-        }
-        while partitions.iter().any(|p| self.ledger.running(*p) > 0) {
-            let left = deadline.saturating_duration_since(Instant::now());
-            match self.completions.recv_timeout(left) {
-                Ok(completion) => self.complete(completion),
-                Err(_) => {
-                    warn!(stage = stage::<P>(), "calls were cut off at the drain deadline");
-                    break;
-                }
-            }
-        }
-    }
-
-    fn forget(&mut self, partitions: &[i32]) {
-        for partition in partitions {
-            if let Some(owned) = self.owned.remove(partition) {
-                owned.gone.cancel();
-            }
-            self.lanes.forget(*partition);
-            self.ledger.forget(*partition);
         }
     }
 }

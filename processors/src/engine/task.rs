@@ -47,6 +47,8 @@ pub(super) struct Write {
 #[derive(Debug)]
 pub(super) struct Finished {
     pub writes: Vec<Write>,
+    /// Whether its record became a dead letter.
+    pub dead: bool,
     pub read_at: Instant,
 }
 
@@ -76,7 +78,8 @@ impl<P: Processor> Shared<P> {
             let error = HandlerError { kind: "panic", chain: "the processor panicked".into() };
             Some(self.dead_letter(job, &trials, &error, None))
         })?;
-        Some(Finished { writes, read_at: job.read_at })
+        let dead = writes.iter().any(|write| write.topic == self.dead_letters);
+        Some(Finished { writes, dead, read_at: job.read_at })
     }
 
     async fn run_inner(&self, job: &Job, trials: &mut Trials) -> Option<Vec<Write>> {

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use wiremock::matchers::{method, path_regex};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
-use super::{Engine, HandlerError, Input, Options, Outcome, Processor};
+use super::{Engine, Error, HandlerError, Input, Options, Outcome, Processor};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -35,6 +35,8 @@ fn options() -> Options {
         drain_ms: 2_000,
         session_timeout_ms: 6_000,
         transaction_timeout_ms: 10_000,
+        breaker_window_records: 40,
+        breaker_dead_percent: 90,
         max_transaction_records: 1_000,
     }
 }
@@ -220,6 +222,20 @@ impl Bench {
         records
     }
 
+    /// All records of `topic` up to its end.
+    fn read_all(&self, topic: &str) -> Vec<OwnedMessage> {
+        let mut scan = Scan::open(&self.kafka, topic, From::Beginning).unwrap();
+        let (mut records, until) = (Vec::new(), Instant::now() + DEADLINE);
+        loop {
+            assert!(Instant::now() < until, "{topic} does not end");
+            match scan.next(Duration::from_millis(50)).unwrap() {
+                Step::Record(record) => records.push(record.detach()),
+                Step::End => return records,
+                Step::Idle => {}
+            }
+        }
+    }
+
     async fn payments(&self, count: usize) -> Vec<PaymentEvent> {
         let records = tokio::task::block_in_place(|| self.read("payments", count));
         let mut events = Vec::new();
@@ -325,6 +341,20 @@ async fn every_outcome_is_carried_out() {
     .await;
     // One call each for four of them, two and three for the retried ones.
     assert_eq!(processor.calls.load(Ordering::SeqCst), 9);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_processor_that_fails_at_everything_is_stopped() {
+    let bench = Bench::new().await;
+    for key in 0..100 {
+        bench.place(&event(&format!("k{key}"), 1, "dead"));
+    }
+    let engine = bench.engine(Default::default());
+    let ended = tokio::time::timeout(DEADLINE, engine.run_until_stopped(CancellationToken::new()));
+    let error = ended.await.expect("stops by itself").expect_err("is an error");
+    assert!(matches!(error, Error::TooManyDeadLetters { window: 40, .. }), "{error}");
+    let dead = tokio::task::block_in_place(|| bench.read_all("orders.payment.dlq"));
+    assert!(dead.len() < 100, "{} dead letters: it went on", dead.len());
 }
 
 #[tokio::test(flavor = "multi_thread")]
