@@ -33,6 +33,8 @@ pub struct Options {
     pub breaker_window_records: usize,
     /// Share of dead letters among them at which the engine stops, in percent.
     pub breaker_dead_percent: u8,
+    /// Compression of what is written: `none`, `gzip`, `lz4`, `zstd` or `snappy`.
+    pub compression: String,
     /// Records in one transaction at the most.
     pub max_transaction_records: usize,
 }
@@ -66,7 +68,7 @@ impl Options {
             .set("transaction.timeout.ms", self.transaction_timeout_ms.to_string())
             .set("message.timeout.ms", (self.transaction_timeout_ms * 3 / 4).to_string())
             .set("partitioner", "murmur2_random")
-            .set("compression.type", "lz4")
+            .set("compression.type", &self.compression)
             .set("linger.ms", "0")
             // Paid inside each transaction.
             .set("retry.backoff.ms", "20");

@@ -37,6 +37,7 @@ fn options() -> Options {
         transaction_timeout_ms: 10_000,
         breaker_window_records: 40,
         breaker_dead_percent: 90,
+        compression: "none".into(),
         max_transaction_records: 1_000,
     }
 }

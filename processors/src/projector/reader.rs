@@ -44,6 +44,8 @@ pub(super) struct Reader {
     pub topic: Topic,
     /// Full name of the topic.
     pub name: String,
+    /// Where Kafka is, for the log.
+    pub brokers: String,
     pub consumer: BaseConsumer<Context>,
     pub options: Options,
     /// How far the store came, by partition.
@@ -90,7 +92,7 @@ impl Reader {
                 Ok(_) => warn!(topic, "topic does not exist yet, trying again"),
                 Err(error) => {
                     let error = headers::error_chain(&error);
-                    warn!(topic, error, "Kafka can't be reached, trying again");
+                    warn!(topic, brokers = self.brokers, error, "Kafka can't be reached yet");
                 }
             }
             counter!(RETRIES_TOTAL, "cause" => "kafka", "topic" => self.name.clone()).increment(1);

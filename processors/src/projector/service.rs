@@ -113,6 +113,7 @@ impl Service {
         Ok(Reader {
             topic,
             name,
+            brokers: self.kafka.brokers.clone(),
             consumer,
             options: self.options.clone(),
             positions,

@@ -1,0 +1,202 @@
+//! From a request to its answer, whatever transport it came by.
+
+use std::panic::AssertUnwindSafe;
+use std::time::Instant;
+
+use async_graphql::parser::parse_query;
+use async_graphql::parser::types::{DocumentOperations, ExecutableDocument, OperationType};
+use async_graphql::{PathSegment, Request, Response, ServerError, Value};
+use futures_util::{FutureExt, Stream, StreamExt};
+use metrics::{counter, histogram};
+use serde::Serialize;
+use tracing::error;
+
+use crate::failure::{Code, Failure, extensions};
+use crate::limits;
+use crate::metrics::{Held, IN_FLIGHT, REQUEST_SECONDS, REQUESTS_TOTAL};
+use crate::params::Params;
+use crate::schema::{Asker, Schema};
+
+/// Most errors in one answer.
+const MAX_ERRORS: usize = 50;
+
+/// A request whose document was parsed and is within the limits.
+pub(crate) struct Prepared {
+    pub operation: OperationType,
+    request: Request,
+}
+
+/// An answer, as every transport sends it.
+#[derive(Debug, Serialize)]
+pub(crate) struct Answer {
+    /// `None` where nothing was executed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<Value>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<ServerError>,
+}
+
+/// Executes requests. Clones share the schema.
+#[derive(Clone)]
+pub(crate) struct Executor {
+    schema: Schema,
+    max_tokens: usize,
+    max_depth: usize,
+    max_fields: usize,
+}
+
+impl Executor {
+    pub fn new(schema: Schema, max_tokens: usize, max_depth: usize, max_fields: usize) -> Self {
+        Self { schema, max_tokens, max_depth, max_fields }
+    }
+
+    /// Parses the document and finds the operation.
+    pub fn prepare(&self, params: Params) -> Result<Prepared, Answer> {
+        let refuse = |errors| {
+            let answer = Answer::refused(errors, Code::ParseFailed);
+            answer.count("none");
+            answer
+        };
+        limits::scan(&params.query, self.max_tokens)
+            .map_err(|f| refuse(vec![f.into_server_error()]))?;
+        let document = parse_query(&params.query).map_err(|e| refuse(vec![e.into()]))?;
+        let within = limits::expansion(&document, self.max_fields, self.max_depth);
+        within.map_err(|f| refuse(vec![f.into_server_error()]))?;
+        let operation = operation(&document, params.operation_name.as_deref())
+            .map_err(|f| refuse(vec![f.into_server_error()]))?;
+        let mut request = Request::new(params.query).variables(params.variables);
+        request.operation_name = params.operation_name;
+        request.set_parsed_query(document);
+        Ok(Prepared { operation, request })
+    }
+
+    /// Answers a query or mutation.
+    pub async fn execute(&self, prepared: Prepared, asker: Asker) -> Answer {
+        let (began, _held) = (Instant::now(), Held::new(IN_FLIGHT));
+        let operation = name(prepared.operation);
+        let executing = self.schema.execute(prepared.request.data(asker));
+        let answer = match AssertUnwindSafe(executing).catch_unwind().await {
+            Ok(response) => Answer::from(response),
+            Err(_) => Answer::panicked(),
+        };
+        histogram!(REQUEST_SECONDS, "operation" => operation).record(began.elapsed());
+        answer.count(operation);
+        answer
+    }
+
+    /// The answers to a subscription, one after the other.
+    pub fn subscribe(
+        &self,
+        prepared: Prepared,
+        asker: Asker,
+    ) -> impl Stream<Item = Answer> + Send + use<> {
+        let operation = name(prepared.operation);
+        let answers = self.schema.execute_stream(prepared.request.data(asker)).map(Answer::from);
+        let answers = AssertUnwindSafe(answers).catch_unwind();
+        let answers = answers.map(|answer| answer.unwrap_or_else(|_| Answer::panicked()));
+        answers.enumerate().map(move |(n, answer)| {
+            // The first answer tells how it began.
+            if n == 0 {
+                answer.count(operation);
+            }
+            answer
+        })
+    }
+}
+
+/// The type of the operation that is to be executed.
+fn operation(document: &ExecutableDocument, name: Option<&str>) -> Result<OperationType, Failure> {
+    let found = match (&document.operations, name) {
+        (DocumentOperations::Single(operation), None) => Ok(operation),
+        (DocumentOperations::Single(_), Some(_)) => {
+            Err("the document has no operation of that name")
+        }
+        (DocumentOperations::Multiple(all), Some(name)) => {
+            all.get(name).ok_or("the document has no operation of that name")
+        }
+        (DocumentOperations::Multiple(all), None) if all.len() == 1 => {
+            all.values().next().ok_or("the document has no operation")
+        }
+        (DocumentOperations::Multiple(_), None) => {
+            Err("the document has several operations; operationName has to say which")
+        }
+    };
+    let found = found.map_err(|message| Failure::new(Code::ValidationFailed, message))?;
+    Ok(found.node.ty)
+}
+
+/// A type of operation in metrics.
+fn name(operation: OperationType) -> &'static str {
+    match operation {
+        OperationType::Query => "query",
+        OperationType::Mutation => "mutation",
+        OperationType::Subscription => "subscription",
+    }
+}
+
+impl Answer {
+    /// Nothing was executed. Errors that don't say what they are, are `code`.
+    fn refused(mut errors: Vec<ServerError>, code: Code) -> Self {
+        errors.truncate(MAX_ERRORS);
+        errors.iter_mut().for_each(|error| ensure_code(error, code));
+        Self { data: None, errors }
+    }
+
+    fn panicked() -> Self {
+        error!("a resolver panicked");
+        Failure::new(Code::Internal, "the gateway failed").into()
+    }
+
+    /// Code of the first error.
+    pub fn code(&self) -> Option<Code> {
+        code(self.errors.first()?)
+    }
+
+    fn count(&self, operation: &'static str) {
+        let outcome = self.code().map_or("ok", Code::as_str);
+        counter!(REQUESTS_TOTAL, "operation" => operation, "outcome" => outcome).increment(1);
+    }
+}
+
+fn code(error: &ServerError) -> Option<Code> {
+    match error.extensions.as_ref()?.get("code")? {
+        Value::String(text) => Code::from_text(text),
+        _ => None,
+    }
+}
+
+fn ensure_code(error: &mut ServerError, otherwise: Code) {
+    if code(error).is_none() {
+        error.extensions = Some(extensions(otherwise));
+    }
+}
+
+impl From<Failure> for Answer {
+    fn from(failure: Failure) -> Self {
+        Self { data: None, errors: vec![failure.into_server_error()] }
+    }
+}
+
+impl From<Response> for Answer {
+    fn from(response: Response) -> Self {
+        let Response { data, mut errors, .. } = response;
+        // Whatever fails while it is executed has a path; what is found before has none.
+        if data == Value::Null && !errors.is_empty() && errors.iter().all(|e| e.path.is_empty()) {
+            return Self::refused(errors, Code::ValidationFailed);
+        }
+        errors.truncate(MAX_ERRORS);
+        errors.iter_mut().for_each(|error| ensure_code(error, Code::Invalid));
+        Self { data: Some(propagated(data, &errors)), errors }
+    }
+}
+
+/// async-graphql leaves out a field of the root that can't be null and failed; GraphQL wants the
+/// whole of `data` to be null then (specification §6.4.4).
+fn propagated(data: Value, errors: &[ServerError]) -> Value {
+    let Value::Object(fields) = &data else { return data };
+    let is_missing = |error: &ServerError| match error.path.as_slice() {
+        [PathSegment::Field(root)] => !fields.contains_key(root.as_str()),
+        _ => false,
+    };
+    if errors.iter().any(is_missing) { Value::Null } else { data }
+}

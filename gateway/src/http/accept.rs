@@ -1,0 +1,128 @@
+//! Which media type a client takes.
+
+use http::{HeaderMap, header};
+
+/// A media type that answers can have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Media {
+    /// `application/graphql-response+json`: the status tells how it went.
+    GraphqlResponse,
+    /// `application/json`: the status is 200 for all that is well-formed.
+    Json,
+}
+
+impl Media {
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::GraphqlResponse => "application/graphql-response+json; charset=utf-8",
+            Self::Json => "application/json; charset=utf-8",
+        }
+    }
+
+    /// The one that `Accept` prefers; `None` where it takes neither. Without preference it is
+    /// JSON, as clients from before the specification expect it, unless the other is named.
+    pub fn negotiate(headers: &HeaderMap) -> Option<Self> {
+        let mut offered = headers.get_all(header::ACCEPT).iter().peekable();
+        if offered.peek().is_none() {
+            return Some(Self::Json);
+        }
+        let ranges: Vec<Range> = offered
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .filter_map(Range::parse)
+            .collect();
+        let named = best(&ranges, "graphql-response+json");
+        let json = best(&ranges, "json");
+        match (named, json) {
+            (Some(named), Some(json)) if named.is_exact && named.quality >= json.quality => {
+                Some(Self::GraphqlResponse)
+            }
+            (Some(named), Some(json)) if named.quality > json.quality => {
+                Some(Self::GraphqlResponse)
+            }
+            (_, Some(_)) => Some(Self::Json),
+            (Some(_), None) => Some(Self::GraphqlResponse),
+            (None, None) => None,
+        }
+    }
+}
+
+/// One part of `Accept` (RFC 9110 §12.5.1).
+struct Range {
+    main: String,
+    sub: String,
+    /// In thousandths.
+    quality: u16,
+}
+
+impl Range {
+    fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split(';').map(str::trim);
+        let (main, sub) = parts.next()?.split_once('/')?;
+        let mut quality = 1000;
+        for parameter in parts {
+            let Some((name, value)) = parameter.split_once('=') else { continue };
+            if name.trim().eq_ignore_ascii_case("q") {
+                let weight: f32 = value.trim().parse().ok()?;
+                quality = (weight.clamp(0.0, 1.0) * 1000.0) as u16;
+            }
+        }
+        Some(Self { main: main.to_ascii_lowercase(), sub: sub.to_ascii_lowercase(), quality })
+    }
+}
+
+struct Match {
+    quality: u16,
+    is_exact: bool,
+}
+
+/// The most specific range that has `application/<sub>`; `None` where it is not acceptable.
+fn best(ranges: &[Range], sub: &str) -> Option<Match> {
+    let find = |main: &str, sub: &str| ranges.iter().find(|r| r.main == main && r.sub == sub);
+    let (range, is_exact) = match find("application", sub) {
+        Some(range) => (range, true),
+        None => (find("application", "*").or_else(|| find("*", "*"))?, false),
+    };
+    (range.quality > 0).then_some(Match { quality: range.quality, is_exact })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn negotiate(accept: &[&str]) -> Option<Media> {
+        let pairs = accept.iter().map(|value| (header::ACCEPT, value.parse().unwrap()));
+        Media::negotiate(&pairs.collect())
+    }
+
+    #[test]
+    fn the_client_gets_what_it_prefers() {
+        use Media::{GraphqlResponse, Json};
+        let graphql = "application/graphql-response+json";
+        let both = "application/graphql-response+json, application/json;q=0.9";
+        let equal = "application/json, application/graphql-response+json";
+        let json_first = "application/graphql-response+json;q=0.5, application/json";
+        for (accept, expected) in [
+            (&[][..], Some(Json)),
+            (&["*/*"], Some(Json)),
+            (&["application/*"], Some(Json)),
+            (&["text/html, */*;q=0.1"], Some(Json)),
+            (&["application/json"], Some(Json)),
+            (&["Application/JSON; charset=utf-8"], Some(Json)),
+            (&[graphql], Some(GraphqlResponse)),
+            (&[both], Some(GraphqlResponse)),
+            (&[equal], Some(GraphqlResponse)),
+            (&["application/json", graphql], Some(GraphqlResponse)),
+            (&[json_first], Some(Json)),
+            (&["application/graphql-response+json, */*;q=0.5"], Some(GraphqlResponse)),
+            (&["application/json;q=0, */*"], Some(GraphqlResponse)),
+            (&["text/html"], None),
+            (&["application/json;q=0"], None),
+            (&["application/json;q=zero"], None),
+            (&[""], None),
+            (&["json"], None),
+        ] {
+            assert_eq!(negotiate(accept), expected, "{accept:?}");
+        }
+    }
+}

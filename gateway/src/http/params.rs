@@ -1,0 +1,143 @@
+//! The parameters of a request, from its body or its URL.
+
+use std::collections::HashMap;
+
+use async_graphql::Variables;
+use http::HeaderMap;
+use http::header::CONTENT_TYPE;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use crate::failure::{Code, Failure};
+use crate::params::Params;
+
+fn bad(message: String) -> Failure {
+    Failure::new(Code::BadRequest, message)
+}
+
+/// Whether a POST has the one content type that is taken: JSON in UTF-8. Forms and plain text are
+/// what other sites can make a browser send without asking.
+pub(super) fn is_json(headers: &HeaderMap) -> bool {
+    let Some(value) = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()) else {
+        return false;
+    };
+    let mut parts = value.split(';').map(str::trim);
+    let is_json = parts.next().is_some_and(|media| media.eq_ignore_ascii_case("application/json"));
+    is_json
+        && parts.filter_map(|part| part.split_once('=')).all(|(name, value)| {
+            let value = value.trim().trim_matches('"');
+            !name.trim().eq_ignore_ascii_case("charset") || value.eq_ignore_ascii_case("utf-8")
+        })
+}
+
+/// From the body of a POST.
+pub(super) fn of_body(body: &[u8]) -> Result<Params, Failure> {
+    let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
+    if first == Some(&b'[') {
+        return Err(bad("a batch of requests is not taken; send them one by one".into()));
+    }
+    serde_json::from_slice(body)
+        .map_err(|error| bad(format!("the body is not a GraphQL request: {error}")))
+}
+
+/// From the query of a GET's URL.
+pub(super) fn of_query(query: &str) -> Result<Params, Failure> {
+    let mut found: HashMap<String, String> = HashMap::new();
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        if matches!(&*name, "query" | "operationName" | "variables" | "extensions")
+            && let Some(_first) = found.insert(name.clone().into_owned(), value.into_owned())
+        {
+            return Err(bad(format!("the URL has the parameter {name} twice")));
+        }
+    }
+    let query =
+        found.remove("query").ok_or_else(|| bad("the URL has no parameter query".into()))?;
+    let operation_name = found.remove("operationName").filter(|name| !name.is_empty());
+    let variables: Option<Variables> = json(found.get("variables"), "variables")?;
+    let _: Option<HashMap<String, IgnoredAny>> = json(found.get("extensions"), "extensions")?;
+    Ok(Params { query, operation_name, variables: variables.unwrap_or_default() })
+}
+
+fn json<'a, T: Deserialize<'a>>(
+    text: Option<&'a String>,
+    name: &str,
+) -> Result<Option<T>, Failure> {
+    match text.filter(|text| !text.is_empty()) {
+        None => Ok(None),
+        Some(text) => serde_json::from_str(text)
+            .map_err(|error| bad(format!("the parameter {name} is not a JSON object: {error}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_have_the_right_types_or_are_refused() {
+        for good in [
+            r#"{"query":"{a}"}"#,
+            r#" {"query":"{a}","variables":null,"operationName":null,"extensions":null}"#,
+            r#"{"query":"{a}","variables":{"a":[1]},"operationName":"A","extensions":{"a":1}}"#,
+            r#"{"query":"{a}","id":1}"#,
+        ] {
+            assert!(of_body(good.as_bytes()).is_ok(), "{good}");
+        }
+        let deep = format!(
+            r#"{{"query":"{{a}}","variables":{{"a":{}1{}}}}}"#,
+            "[".repeat(10_000),
+            "]".repeat(10_000)
+        );
+        for bad in [
+            "",
+            "null",
+            "1",
+            "{",
+            "[]",
+            r#"[{"query":"{a}"}]"#,
+            r#"{}"#,
+            r#"{"query":null}"#,
+            r#"{"query":{}}"#,
+            r#"{"query":0}"#,
+            r#"{"query":["{a}"]}"#,
+            r#"{"query":"{a}","variables":"{}"}"#,
+            r#"{"query":"{a}","variables":[]}"#,
+            r#"{"query":"{a}","variables":false}"#,
+            r#"{"query":"{a}","operationName":0}"#,
+            r#"{"query":"{a}","operationName":{}}"#,
+            r#"{"query":"{a}","extensions":"x"}"#,
+            r#"{"query":"{a}","extensions":[]}"#,
+            r#"{"query":"{a}"} {}"#,
+            &deep,
+        ] {
+            let refused = of_body(bad.as_bytes()).map_err(|failure| failure.code);
+            assert_eq!(refused.err(), Some(Code::BadRequest), "{bad:.60}");
+        }
+        assert!(of_body(b"{\"query\":\"\xff\"}").is_err());
+    }
+
+    #[test]
+    fn a_url_has_each_parameter_once() {
+        let params = of_query("query=%7Ba%7D&variables=%7B%22b%22%3A1%7D&operationName=&x=1&x=2");
+        let params = params.unwrap();
+        assert_eq!((params.query.as_str(), params.operation_name), ("{a}", None));
+        assert_eq!(params.variables.len(), 1);
+        let twice = "query=%7Ba%7D&query=%7Bb%7D";
+        for bad in ["", "x=1", twice, "query=a&variables=1", "query=a&extensions=%5B%5D"] {
+            assert!(of_query(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_post_is_json_in_utf_8() {
+        let check =
+            |value: &str| is_json(&[(CONTENT_TYPE, value.parse().unwrap())].into_iter().collect());
+        for good in ["application/json", "Application/JSON ; Charset=\"UTF-8\""] {
+            assert!(check(good), "{good}");
+        }
+        for bad in ["", "text/plain", "application/json; charset=utf-16", "application/jsonp"] {
+            assert!(!check(bad), "{bad}");
+        }
+        assert!(!is_json(&HeaderMap::new()));
+    }
+}

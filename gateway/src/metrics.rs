@@ -1,0 +1,43 @@
+//! Names of the gateway's metrics.
+
+/// GraphQL operations over any transport, by `operation` (`query`, `mutation`, `subscription`, or
+/// `none` where the document did not get that far) and `outcome` (`ok`, or the code of the first
+/// error) (counter).
+pub const REQUESTS_TOTAL: &str = "comanda_gateway_requests_total";
+/// Time to answer a query or mutation, by `operation` (histogram).
+pub const REQUEST_SECONDS: &str = "comanda_gateway_request_seconds";
+/// Queries and mutations that are being answered (gauge).
+pub const IN_FLIGHT: &str = "comanda_gateway_in_flight_requests";
+/// HTTP requests that were refused before any GraphQL, by `status` (counter).
+pub const REFUSED_TOTAL: &str = "comanda_gateway_refused_total";
+/// Open connections (gauge).
+pub const CONNECTIONS: &str = "comanda_gateway_connections";
+/// Open WebSockets (gauge).
+pub const WEBSOCKETS: &str = "comanda_gateway_websockets";
+/// Subscriptions that are open (gauge).
+pub const SUBSCRIPTIONS: &str = "comanda_gateway_subscriptions";
+/// Subscribers that were cut off because they were too slow (counter).
+pub const SLOW_CONSUMERS_TOTAL: &str = "comanda_gateway_slow_consumers_total";
+/// Orders that were to be placed, by `outcome`: `accepted`, `repeated` (the key was used for the
+/// same order before), `invalid`, or the code of the failure (counter).
+pub const PLACEMENTS_TOTAL: &str = "comanda_gateway_placements_total";
+/// Placements that are remembered (gauge).
+pub const RECENT_PLACEMENTS: &str = "comanda_gateway_recent_placements";
+/// Time a reader waited for the order store, by `outcome`: `passed` or `timeout` (histogram).
+pub const STORE_WAIT_SECONDS: &str = "comanda_gateway_store_wait_seconds";
+
+/// Counts something up while it is there.
+pub(crate) struct Held(&'static str);
+
+impl Held {
+    pub fn new(name: &'static str) -> Self {
+        metrics::gauge!(name).increment(1.0);
+        Self(name)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        metrics::gauge!(self.0).decrement(1.0);
+    }
+}

@@ -1,0 +1,127 @@
+//! Placing orders.
+
+use async_graphql::{Context, Object, SimpleObject};
+use futures_util::future::join_all;
+use metrics::counter;
+
+use super::inputs::PlaceOrderInput;
+use super::outputs::{Order, Receipt};
+use super::{Asker, House};
+use crate::auth::Principal;
+use crate::failure::{Code, Failure};
+use crate::input::{ErrorCode, PlaceOrder, UserError};
+use crate::metrics::PLACEMENTS_TOTAL;
+use crate::place::{Placed, Refused};
+
+/// Placing orders. An order that is answered with a receipt is stored.
+pub(crate) struct Mutation;
+
+/// What became of an order that was to be placed.
+#[derive(SimpleObject)]
+#[graphql(serial)]
+pub(crate) struct PlaceOrderPayload {
+    /// The order; null where it was not placed.
+    order: Option<Order>,
+    /// Where the event is stored that placed it.
+    receipt: Option<Receipt>,
+    /// What keeps it from being placed; empty where it was.
+    errors: Vec<UserError>,
+}
+
+#[Object]
+impl Mutation {
+    /// Places an order. What is wrong with the order comes back as `errors`; where the system
+    /// fails, that is a GraphQL error with `extensions.code` and `extensions.retriable`.
+    async fn place_order(
+        &self,
+        context: &Context<'_>,
+        #[graphql(desc = "The order.")] input: PlaceOrderInput,
+    ) -> Result<PlaceOrderPayload, Failure> {
+        let asker = Asker::of(context);
+        let principal = asker.principal()?;
+        match place(House::of(context), asker, principal, input, &["input"]).await {
+            Err(Refusal::Failed(failure)) => Err(failure),
+            Err(Refusal::Wrong(errors)) => Ok(PlaceOrderPayload::refused(errors)),
+            Ok(placed) => Ok(placed.into()),
+        }
+    }
+
+    /// Places many orders, each with its own outcome, in the order of the inputs. Failures of the
+    /// system are among the `errors` of those they befell.
+    #[graphql(complexity = "child_complexity + 1")]
+    async fn place_orders(
+        &self,
+        context: &Context<'_>,
+        #[graphql(desc = "The orders, 100 at most where the gateway is not set up otherwise.")]
+        inputs: Vec<PlaceOrderInput>,
+    ) -> Result<Vec<PlaceOrderPayload>, Failure> {
+        let (asker, house) = (Asker::of(context), House::of(context));
+        let principal = asker.principal()?;
+        let max = house.limits.max_batch;
+        if inputs.len() > max {
+            let message = format!("placeOrders takes at most {max} orders at one time");
+            return Err(Failure::new(Code::LimitExceeded, message));
+        }
+        let placing = inputs.into_iter().enumerate().map(async |(n, input)| {
+            let n = n.to_string();
+            let at = ["inputs", n.as_str()];
+            match place(house, asker, principal, input, &at).await {
+                Err(Refusal::Failed(failure)) => {
+                    PlaceOrderPayload::refused(vec![UserError::of_failure(failure, &at)])
+                }
+                Err(Refusal::Wrong(errors)) => PlaceOrderPayload::refused(errors),
+                Ok(placed) => placed.into(),
+            }
+        });
+        Ok(join_all(placing).await)
+    }
+}
+
+/// Why an order was not placed.
+enum Refusal {
+    /// For reasons of its own.
+    Wrong(Vec<UserError>),
+    Failed(Failure),
+}
+
+async fn place(
+    house: &House,
+    asker: &Asker,
+    principal: &Principal,
+    input: PlaceOrderInput,
+    at: &[&str],
+) -> Result<Placed, Refusal> {
+    let refused = |outcome| counter!(PLACEMENTS_TOTAL, "outcome" => outcome).increment(1);
+    if !principal.is_allowed(&input.customer_id) {
+        refused(Code::Forbidden.as_str());
+        let message = "the API key does not allow orders of this customer";
+        return Err(Refusal::Failed(Failure::new(Code::Forbidden, message)));
+    }
+    let wanted = PlaceOrder::parse(input, at, house.limits.max_lines).map_err(|errors| {
+        refused("invalid");
+        Refusal::Wrong(errors)
+    })?;
+    match house.placing.place(wanted, asker.trace.child()).await {
+        Ok(placed) => Ok(placed),
+        Err(Refused::Failed(failure)) => Err(Refusal::Failed(failure)),
+        Err(Refused::Conflict) => {
+            let path = [at, &["idempotencyKey"]].concat();
+            let message = "another order was placed with this idempotency key";
+            let error = UserError::new(ErrorCode::IdempotencyConflict, &path, message);
+            Err(Refusal::Wrong(vec![error]))
+        }
+    }
+}
+
+impl PlaceOrderPayload {
+    fn refused(errors: Vec<UserError>) -> Self {
+        Self { order: None, receipt: None, errors }
+    }
+}
+
+impl From<Placed> for PlaceOrderPayload {
+    fn from(placed: Placed) -> Self {
+        let receipt = Some(Receipt::from(&placed.receipt));
+        Self { order: Some(placed.order.into()), receipt, errors: Vec::new() }
+    }
+}

@@ -1,0 +1,331 @@
+//! Orders as GraphQL shows them.
+
+use async_graphql::{Enum, ID, SimpleObject};
+use comanda_schemas::{FailureReason as Reason, NotificationEventType};
+use comanda_store::{NotificationView, OrderView, PaymentView, Recorded};
+
+use super::scalars::{DateTime, Long};
+use crate::receipt;
+
+/// Where an order stands.
+#[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
+#[graphql(remote = "comanda_store::OrderStatus")]
+pub(crate) enum OrderStatus {
+    /// Its latest version has no result yet.
+    Pending,
+    /// Charged.
+    Paid,
+    /// The latest version could not be charged.
+    PaymentFailed,
+    /// Cancelled before any charge.
+    Cancelled,
+    /// Charged, and the charge given back.
+    Refunded,
+}
+
+/// Where the payment of an order stands.
+#[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
+#[graphql(remote = "comanda_store::PaymentStatus")]
+pub(crate) enum PaymentStatus {
+    /// No result yet.
+    Pending,
+    /// Charged.
+    Succeeded,
+    /// Not charged.
+    Failed,
+    /// Charged and given back.
+    Refunded,
+    /// Cancelled before any charge.
+    Voided,
+    /// Nobody can tell yet whether it was charged.
+    Unknown,
+}
+
+/// Why nothing was charged.
+#[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
+#[graphql(remote = "Reason")]
+pub(crate) enum FailureReason {
+    /// The payment method was declined.
+    Declined,
+    /// The payment provider could not be reached.
+    Unreachable,
+    /// The provider refused the request itself.
+    Invalid,
+    /// None of these.
+    Unknown,
+}
+
+/// What became of a message to the customer.
+#[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
+#[graphql(remote = "NotificationEventType")]
+pub(crate) enum NotificationStatus {
+    /// The mail provider took it.
+    Sent,
+    /// It was refused for good.
+    Failed,
+    /// Neither, in words newer than this gateway.
+    Unknown,
+}
+
+/// What can happen to an order.
+#[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
+#[graphql(remote = "comanda_store::TimelineKind")]
+pub(crate) enum OrderEventType {
+    /// The order was placed.
+    OrderPlaced,
+    /// The client changed it, or asked for another try at the payment.
+    OrderUpdated,
+    /// The client cancelled it.
+    OrderCancelled,
+    /// It was charged.
+    PaymentSucceeded,
+    /// It could not be charged.
+    PaymentFailed,
+    /// The charge was given back.
+    PaymentRefunded,
+    /// It was cancelled before any charge.
+    PaymentVoided,
+    /// A change came after the charge and was not made.
+    ChangeRejected,
+    /// The customer was told.
+    NotificationSent,
+    /// The customer could not be told.
+    NotificationFailed,
+    /// Something newer than this gateway.
+    Unknown,
+}
+
+/// An order with everything that happened to it.
+#[derive(SimpleObject, Debug)]
+#[graphql(serial)]
+pub(crate) struct Order {
+    /// Its id, a UUID.
+    pub id: ID,
+    /// Who ordered.
+    pub customer_id: ID,
+    /// Where it stands.
+    pub status: OrderStatus,
+    /// Its version, counted from 1; every change makes the next one.
+    pub version: i32,
+    /// ISO 4217 code of all amounts.
+    pub currency: String,
+    /// Sum of the lines in minor units of the currency.
+    pub total_minor: Long,
+    /// What is ordered.
+    pub lines: Vec<OrderLine>,
+    /// Whom to tell about the outcome.
+    pub contact: Contact,
+    /// The payment provider's token of the payment method.
+    pub payment_method: String,
+    /// A note for the kitchen.
+    pub note: Option<String>,
+    /// When it was placed.
+    pub placed_at: DateTime,
+    /// When the last thing happened to it.
+    pub updated_at: DateTime,
+    /// Its payment.
+    pub payment: Payment,
+    /// The messages to the customer, oldest first.
+    pub notifications: Vec<Notification>,
+    /// Everything that happened to it, oldest first.
+    pub timeline: Vec<TimelineEntry>,
+    /// Where the event is stored that placed it.
+    pub receipt: Receipt,
+}
+
+/// A line of an order.
+#[derive(SimpleObject, Debug)]
+#[graphql(serial)]
+pub(crate) struct OrderLine {
+    /// The restaurant's own code of the dish.
+    pub sku: String,
+    /// The dish as the customer saw it.
+    pub name: String,
+    /// How many.
+    pub quantity: i32,
+    /// Price of one in minor units.
+    pub unit_price_minor: Long,
+    /// Quantity times price in minor units.
+    pub total_minor: Long,
+}
+
+/// Whom to tell about the outcome.
+#[derive(SimpleObject, Debug)]
+#[graphql(serial)]
+pub(crate) struct Contact {
+    /// The person's name.
+    pub name: String,
+    /// E-mail address.
+    pub email: String,
+}
+
+/// The payment of an order.
+#[derive(SimpleObject, Debug)]
+#[graphql(serial)]
+pub(crate) struct Payment {
+    /// Where it stands.
+    pub status: PaymentStatus,
+    /// Payment provider that was asked; null while there is no result.
+    pub provider: Option<String>,
+    /// The provider's id of the payment.
+    pub payment_id: Option<String>,
+    /// Amount in minor units.
+    pub amount_minor: Long,
+    /// ISO 4217 code of the amount.
+    pub currency: String,
+    /// Why nothing was charged; null where it was.
+    pub reason: Option<FailureReason>,
+    /// The provider's own code or words for the reason.
+    pub detail: Option<String>,
+    /// Requests that were sent to the provider for the result.
+    pub attempts: i32,
+    /// When the result was known.
+    pub at: Option<DateTime>,
+}
+
+/// A message to the customer.
+#[derive(SimpleObject, Debug)]
+#[graphql(serial)]
+pub(crate) struct Notification {
+    /// What became of it.
+    pub status: NotificationStatus,
+    /// How the customer was told: email.
+    pub channel: String,
+    /// Template of the message.
+    pub template: String,
+    /// Mail provider that was asked.
+    pub provider: String,
+    /// The provider's id of the message.
+    pub message_id: Option<String>,
+    /// The provider's own code or words for a failure.
+    pub detail: Option<String>,
+    /// When the provider answered.
+    pub at: DateTime,
+}
+
+/// One thing that happened to an order.
+#[derive(SimpleObject, Debug)]
+#[graphql(serial)]
+pub(crate) struct TimelineEntry {
+    /// What happened.
+    pub r#type: OrderEventType,
+    /// Version of the order it is about, where that is known.
+    pub version: Option<i32>,
+    /// When it happened.
+    pub at: DateTime,
+    /// Why, in a few words.
+    pub detail: Option<String>,
+    /// The event that tells of it, a UUID.
+    pub event_id: ID,
+    /// Where that event is stored.
+    pub receipt: Option<Receipt>,
+}
+
+/// Where an event is stored on Kafka. Whoever has it knows that all in-sync replicas have the
+/// event.
+#[derive(SimpleObject, Debug, Clone)]
+#[graphql(serial)]
+pub(crate) struct Receipt {
+    /// Topic.
+    pub topic: String,
+    /// Partition of the topic.
+    pub partition: i32,
+    /// Offset in the partition.
+    pub offset: Long,
+    /// Timestamp of the record.
+    pub timestamp: DateTime,
+    /// All of this as one word: a query that is given it waits until it can see the event.
+    pub token: String,
+}
+
+impl From<&Recorded> for Receipt {
+    fn from(at: &Recorded) -> Self {
+        Self {
+            topic: at.topic.clone(),
+            partition: at.partition,
+            offset: at.offset.into(),
+            timestamp: at.timestamp.into(),
+            token: receipt::token(at),
+        }
+    }
+}
+
+impl From<OrderView> for Order {
+    fn from(view: OrderView) -> Self {
+        let order = view.order;
+        Self {
+            id: view.id.to_string().into(),
+            customer_id: view.customer_id.into(),
+            status: view.status.into(),
+            version: view.version,
+            currency: order.currency.code().to_owned(),
+            total_minor: order.total_minor.into(),
+            lines: order.lines.into_iter().map(OrderLine::from).collect(),
+            contact: Contact { name: order.contact.name, email: order.contact.email },
+            payment_method: order.payment_method,
+            note: order.note,
+            placed_at: view.placed_at.into(),
+            updated_at: view.updated_at.into(),
+            payment: view.payment.into(),
+            notifications: view.notifications.into_iter().map(Notification::from).collect(),
+            timeline: view.timeline.into_iter().map(TimelineEntry::from).collect(),
+            receipt: Receipt::from(&view.receipt),
+        }
+    }
+}
+
+impl From<comanda_schemas::OrderLine> for OrderLine {
+    fn from(line: comanda_schemas::OrderLine) -> Self {
+        let total = line.unit_price_minor.saturating_mul(line.quantity.into());
+        Self {
+            sku: line.sku,
+            name: line.name,
+            quantity: line.quantity,
+            unit_price_minor: line.unit_price_minor.into(),
+            total_minor: total.into(),
+        }
+    }
+}
+
+impl From<PaymentView> for Payment {
+    fn from(payment: PaymentView) -> Self {
+        Self {
+            status: payment.status.into(),
+            provider: payment.provider,
+            payment_id: payment.payment_id,
+            amount_minor: payment.amount_minor.into(),
+            currency: payment.currency.code().to_owned(),
+            reason: payment.reason.map(FailureReason::from),
+            detail: payment.detail,
+            attempts: payment.attempts,
+            at: payment.at.map(DateTime::from),
+        }
+    }
+}
+
+impl From<NotificationView> for Notification {
+    fn from(notification: NotificationView) -> Self {
+        Self {
+            status: notification.status.into(),
+            channel: notification.channel,
+            template: notification.template,
+            provider: notification.provider,
+            message_id: notification.message_id,
+            detail: notification.detail,
+            at: notification.at.into(),
+        }
+    }
+}
+
+impl From<comanda_store::TimelineEntry> for TimelineEntry {
+    fn from(entry: comanda_store::TimelineEntry) -> Self {
+        Self {
+            r#type: entry.kind.into(),
+            version: entry.version,
+            at: entry.at.into(),
+            detail: entry.detail,
+            event_id: entry.event_id.to_string().into(),
+            receipt: Some(Receipt::from(&entry.recorded)),
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! From one consumer to everybody who listens.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use comanda_schemas::{OrderId, Topic};
+use metrics::counter;
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::error;
+
+use super::{Cursor, Live, reader};
+use crate::failure::{Code, Failure};
+use crate::metrics::SLOW_CONSUMERS_TOTAL;
+
+/// How long the consumer runs on when nobody listens any more.
+const LINGER: Duration = Duration::from_secs(5);
+/// How long a listener waits for the consumer to start.
+const START_WAIT: Duration = Duration::from_secs(15);
+
+/// What a listener wants to hear of.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Interest {
+    Order(OrderId),
+    All,
+}
+
+/// The listeners, and the consumer that runs as long as there are any.
+pub(super) struct Hub {
+    reader: reader::Parts,
+    queue: usize,
+    pub shutdown: CancellationToken,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Counts the consumers; what an earlier one still says is ignored.
+    run: u64,
+    consumer: Option<Consumer>,
+    next_id: u64,
+    listeners: HashMap<u64, Listener>,
+    by_order: HashMap<OrderId, HashSet<u64>>,
+    to_all: HashSet<u64>,
+    idle_since: Option<Instant>,
+}
+
+struct Consumer {
+    /// `None` while it starts.
+    at: Option<Start>,
+    started: watch::Receiver<Option<Result<Start, Failure>>>,
+}
+
+/// Where a consumer stands.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Start {
+    /// Where it began: the store has everything before.
+    pub begin: Cursor,
+    /// The next record of each partition that listeners will be given.
+    pub next: Cursor,
+    /// Where the partitions ended when the consumer started.
+    pub ends: Cursor,
+}
+
+struct Listener {
+    interest: Interest,
+    events: mpsc::Sender<Arc<Live>>,
+    ended: Arc<OnceLock<Failure>>,
+}
+
+/// A place among the listeners; left when dropped.
+pub(super) struct Listening {
+    hub: Arc<Hub>,
+    id: u64,
+    events: mpsc::Receiver<Arc<Live>>,
+    ended: Arc<OnceLock<Failure>>,
+    /// From here on every event is heard.
+    pub start: Start,
+}
+
+impl Hub {
+    pub fn new(reader: reader::Parts, queue: usize, shutdown: CancellationToken) -> Self {
+        Self { reader, queue, shutdown, state: Mutex::default() }
+    }
+
+    /// Begins to listen; starts the consumer where none runs.
+    pub async fn listen(self: &Arc<Self>, interest: Interest) -> Result<Listening, Failure> {
+        if self.shutdown.is_cancelled() {
+            return Err(shutting_down());
+        }
+        let (mut listening, mut started) = self.register(interest);
+        let Some(started) = &mut started else { return Ok(listening) };
+        let waiting = tokio::time::timeout(START_WAIT, started.wait_for(Option::is_some));
+        let start = match waiting.await {
+            Ok(Ok(start)) => start.clone(),
+            Ok(Err(_)) | Err(_) => None,
+        };
+        listening.start = start.unwrap_or_else(|| Err(interrupted()))?;
+        Ok(listening)
+    }
+
+    fn register(self: &Arc<Self>, interest: Interest) -> (Listening, Option<Started>) {
+        let (sender, events) = mpsc::channel(self.queue);
+        let ended = Arc::new(OnceLock::new());
+        let mut state = self.state();
+        let id = state.next_id;
+        state.next_id += 1;
+        state.idle_since = None;
+        match interest {
+            Interest::Order(order) => state.by_order.entry(order).or_default().insert(id),
+            Interest::All => state.to_all.insert(id),
+        };
+        let listener = Listener { interest, events: sender, ended: ended.clone() };
+        state.listeners.insert(id, listener);
+        if state.consumer.is_none() {
+            self.start_consumer(&mut state);
+        }
+        let (start, started) = match &state.consumer {
+            Some(Consumer { at: Some(at), .. }) => (at.clone(), None),
+            Some(Consumer { at: None, started }) => (Start::default(), Some(started.clone())),
+            None => (Start::default(), Some(watch::channel(None).1)),
+        };
+        (Listening { hub: self.clone(), id, events, ended, start }, started)
+    }
+
+    fn start_consumer(self: &Arc<Self>, state: &mut State) {
+        state.run += 1;
+        let (sender, started) = watch::channel(None);
+        let (hub, run, runtime) = (self.clone(), state.run, Handle::current());
+        let thread = thread::Builder::new().name("order-updates".into());
+        match thread.spawn(move || reader::run(&hub, run, &sender, &runtime)) {
+            Ok(_) => state.consumer = Some(Consumer { at: None, started }),
+            Err(error) => error!(%error, "the thread for order updates does not start"),
+        }
+    }
+
+    pub fn parts(&self) -> &reader::Parts {
+        &self.reader
+    }
+
+    /// The consumer `run` stands at `start` and will deliver from there.
+    pub fn started(&self, run: u64, start: &Start) {
+        let mut state = self.state();
+        if state.run == run
+            && let Some(consumer) = &mut state.consumer
+        {
+            consumer.at = Some(start.clone());
+        }
+    }
+
+    /// The consumer `run` gives up; everybody who listens is told.
+    pub fn ended(&self, run: u64, failure: &Failure) {
+        let mut state = self.state();
+        if state.run == run {
+            state.consumer = None;
+            state.by_order.clear();
+            state.to_all.clear();
+            for (_, listener) in state.listeners.drain() {
+                let _ = listener.ended.set(failure.clone());
+            }
+        }
+    }
+
+    /// Whether the consumer `run` should stop because nobody needs it.
+    pub fn is_over(&self, run: u64) -> bool {
+        let mut state = self.state();
+        let idle = state.idle_since.is_some_and(|since| since.elapsed() > LINGER);
+        if state.run == run && idle {
+            state.consumer = None;
+        }
+        state.run != run || state.consumer.is_none()
+    }
+
+    /// Whether anybody wants the record; where not, it counts as delivered.
+    pub fn wants(&self, run: u64, at: (Topic, i32, i64), order: Option<OrderId>) -> bool {
+        let mut state = self.state();
+        let wanted = match order {
+            Some(order) => !state.to_all.is_empty() || state.by_order.contains_key(&order),
+            None => !state.listeners.is_empty(),
+        };
+        if !wanted {
+            state.advance(run, at);
+        }
+        wanted
+    }
+
+    /// Hands the event of the record at `at` to everybody who wants it; `None` where it has none.
+    pub fn deliver(&self, run: u64, at: (Topic, i32, i64), live: Option<Live>) {
+        let mut state = self.state();
+        if state.run != run {
+            return;
+        }
+        state.advance(run, at);
+        let Some(live) = live.map(Arc::new) else { return };
+        let order = state.by_order.get(&live.event.order_id());
+        let ids = order.into_iter().flatten().chain(&state.to_all);
+        let send = |id: &u64| {
+            let listener = state.listeners.get(id)?;
+            match listener.events.try_send(live.clone()) {
+                Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => None,
+                Err(mpsc::error::TrySendError::Full(_)) => Some(*id),
+            }
+        };
+        let slow: Vec<u64> = ids.filter_map(send).collect();
+        for id in slow {
+            if let Some(listener) = state.remove(id) {
+                counter!(SLOW_CONSUMERS_TOTAL).increment(1);
+                let _ = listener.ended.set(too_slow());
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+type Started = watch::Receiver<Option<Result<Start, Failure>>>;
+
+impl State {
+    fn advance(&mut self, run: u64, (topic, partition, offset): (Topic, i32, i64)) {
+        if self.run == run
+            && let Some(Consumer { at: Some(at), .. }) = &mut self.consumer
+        {
+            at.next.advance(topic, partition, offset.saturating_add(1));
+        }
+    }
+
+    fn remove(&mut self, id: u64) -> Option<Listener> {
+        let listener = self.listeners.remove(&id)?;
+        match listener.interest {
+            Interest::All => {
+                self.to_all.remove(&id);
+            }
+            Interest::Order(order) => {
+                if let Some(ids) = self.by_order.get_mut(&order) {
+                    ids.remove(&id);
+                    if ids.is_empty() {
+                        self.by_order.remove(&order);
+                    }
+                }
+            }
+        }
+        if self.listeners.is_empty() {
+            self.idle_since = Some(Instant::now());
+        }
+        Some(listener)
+    }
+}
+
+impl Start {
+    /// What was delivered before, which the store may still have to read.
+    pub fn delivered(&self) -> Cursor {
+        self.next.beyond(&self.begin)
+    }
+}
+
+impl Listening {
+    /// The next event; a failure when there will be none any more.
+    pub async fn next(&mut self) -> Result<Arc<Live>, Failure> {
+        match self.events.recv().await {
+            Some(live) => Ok(live),
+            None => Err(self.ended.get().cloned().unwrap_or_else(interrupted)),
+        }
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.hub.state().remove(self.id);
+    }
+}
+
+pub(super) fn interrupted() -> Failure {
+    Failure::new(
+        Code::BrokerUnavailable,
+        "the updates can't be read from the broker right now; go on from the last cursor",
+    )
+}
+
+pub(super) fn shutting_down() -> Failure {
+    Failure::new(Code::ShuttingDown, "the gateway stops; go on from the last cursor on another")
+}
+
+fn too_slow() -> Failure {
+    Failure::new(
+        Code::SlowConsumer,
+        "the updates were not taken fast enough; go on from the last cursor",
+    )
+}

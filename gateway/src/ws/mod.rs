@@ -1,0 +1,9 @@
+//! GraphQL over WebSocket: the protocol `graphql-transport-ws`
+//! (github.com/enisdenjo/graphql-ws, PROTOCOL.md).
+
+mod connection;
+mod operation;
+mod protocol;
+mod upgrade;
+
+pub(crate) use upgrade::{Sockets, upgrade};

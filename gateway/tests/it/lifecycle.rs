@@ -1,0 +1,75 @@
+//! Starting and stopping.
+
+use anyhow::Result;
+use comanda_gateway::{ApiKey, Error};
+use comanda_schemas::OrderEvent;
+use serde_json::json;
+use tokio::time::timeout;
+
+use crate::house::{ANA, House, OPERATOR, PATIENCE, PLACE, options, order};
+use crate::ws_client::WsClient;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_accepted_request_is_finished_after_the_shutdown() -> Result<()> {
+    let mut house = House::open().await?;
+    house.placed(ANA, order("ana", None)).await?;
+    let round_trip = std::time::Duration::from_millis(700);
+    house.broker.with_cluster(move |cluster| cluster.broker_round_trip_time(1, round_trip))?;
+    let placing = house.place(ANA, order("ana", None));
+    let producer = house.producer::<OrderEvent>().await?;
+    let stopping = async {
+        // The request has reached the gateway once something of it is on its way to the broker;
+        // a second producer's answer takes as long as the first one's.
+        tokio::time::sleep(round_trip / 4).await;
+        house.shutdown.cancel();
+    };
+    let (placed, ()) = tokio::join!(placing, stopping);
+    assert_eq!(placed?["errors"], json!([]));
+    drop(producer);
+    let serving = house.serving.take().unwrap();
+    timeout(PATIENCE, serving).await???;
+    assert!(house.http.post(house.url()).send().await.is_err(), "nobody listens any more");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn websockets_are_closed_as_going_away() -> Result<()> {
+    let mut house = House::open().await?;
+    let mut idle = WsClient::of(house.addr, OPERATOR).await?;
+    let mut watching = WsClient::of(house.addr, OPERATOR).await?;
+    watching.subscribe("1", "subscription { orderUpdates { cursor } }", json!({})).await?;
+    let mut placing = WsClient::of(house.addr, ANA).await?;
+    placing.subscribe("1", PLACE, json!({ "input": order("ana", None) })).await?;
+    placing.data("1").await?;
+    house.shutdown.cancel();
+    for client in [&mut idle, &mut watching, &mut placing] {
+        assert_eq!(client.closed().await?, 1001);
+    }
+    timeout(PATIENCE, house.serving.take().unwrap()).await???;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_that_make_no_sense_are_refused_before_anything_starts() -> Result<()> {
+    let house = House::open().await?;
+    let refused = async |edit: &dyn Fn(&mut comanda_gateway::Options)| -> Result<&'static str> {
+        let mut options = options();
+        edit(&mut options);
+        let error = house.another(options).await.err().unwrap();
+        match error.downcast()? {
+            Error::Options { key, .. } => Ok(key),
+            other @ Error::Bind { .. } => Err(other.into()),
+        }
+    };
+    assert_eq!(refused(&|o| o.max_batch = 0).await?, "max_batch");
+    assert_eq!(refused(&|o| o.max_depth = 1000).await?, "max_depth");
+    assert_eq!(refused(&|o| o.ws_ping_ms = 0).await?, "ws_ping_ms");
+    let twice = |o: &mut comanda_gateway::Options| o.api_keys.push(ApiKey::operator("ops", "x"));
+    assert_eq!(refused(&twice).await?, "api_keys");
+    let taken = house.addr;
+    let mut same = options();
+    same.listen = taken;
+    let error = house.another(same).await.err().unwrap();
+    assert!(matches!(error.downcast()?, Error::Bind { addr, .. } if addr == taken));
+    Ok(())
+}

@@ -1,0 +1,216 @@
+//! Watching orders.
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use comanda_producer::Producer;
+use comanda_schemas::{
+    OrderEvent, OrderEventType, OrderId, Payment, PaymentEvent, PaymentEventType, Source,
+    Timestamp, TraceContext,
+};
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use crate::house::{ANA, BOB, House, OPERATOR, PATIENCE, eventually, order};
+use crate::ws_client::WsClient;
+
+const WATCH: &str = "subscription($id: ID, $after: String) {
+    orderUpdates(orderId: $id, after: $after) { cursor type orderId eventId order { status } } }";
+
+/// Charges the order, as the payment processor would.
+async fn charge(house: &House, producer: &Producer<PaymentEvent>, id: &str) -> Result<()> {
+    let id: OrderId = id.parse()?;
+    let order = eventually("the order", || async { Ok(house.store.order(id).await?) }).await?;
+    let cause = OrderEvent::derive_id(id, 1, OrderEventType::Placed);
+    let event = PaymentEvent {
+        event_id: PaymentEvent::derive_id(cause),
+        r#type: PaymentEventType::Succeeded,
+        order_id: id,
+        version: 1,
+        occurred_at: Timestamp::now(),
+        payment: Payment {
+            provider: "test".into(),
+            payment_id: Some("pi_1".into()),
+            amount_minor: order.order.total_minor,
+            currency: order.order.currency,
+            reason: None,
+            detail: None,
+            attempts: 1,
+        },
+        order: order.order,
+        source: Source { topic: "orders".into(), partition: 0, offset: 0 },
+    };
+    producer.publish(&event, &TraceContext::new_root()).await?;
+    Ok(())
+}
+
+/// Places orders until the client hears of one: a subscription is not acknowledged.
+async fn until_it_listens(house: &House, client: &mut WsClient) -> Result<()> {
+    let until = Instant::now() + PATIENCE;
+    while Instant::now() < until {
+        house.placed(ANA, order("ana", None)).await?;
+        if let Ok(heard) = timeout(Duration::from_millis(200), client.data("1")).await {
+            return heard.map(drop);
+        }
+    }
+    bail!("it hears of nothing")
+}
+
+fn kind(update: &Value) -> (&str, &str) {
+    let update = &update["orderUpdates"];
+    (update["type"].as_str().unwrap(), update["order"]["status"].as_str().unwrap_or("none"))
+}
+
+fn cursor(update: &Value) -> Value {
+    update["orderUpdates"]["cursor"].clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_is_watched_from_its_state_to_its_next_event() -> Result<()> {
+    let house = House::open().await?;
+    let _projector = house.projector().await?;
+    let payments = house.producer::<PaymentEvent>().await?;
+    let (id, _) = house.placed(ANA, order("ana", None)).await?;
+    let mut client = WsClient::of(house.addr, ANA).await?;
+    client.subscribe("1", WATCH, json!({ "id": id })).await?;
+    let state = client.data("1").await?;
+    assert_eq!(kind(&state), ("ORDER_PLACED", "PENDING"));
+    assert_eq!(state["orderUpdates"]["orderId"], json!(id));
+    charge(&house, &payments, &id).await?;
+    assert_eq!(kind(&client.data("1").await?), ("PAYMENT_SUCCEEDED", "PAID"));
+
+    let mut late = WsClient::of(house.addr, ANA).await?;
+    late.subscribe("1", WATCH, json!({ "id": id })).await?;
+    assert_eq!(kind(&late.data("1").await?), ("PAYMENT_SUCCEEDED", "PAID"));
+    late.subscribe("2", WATCH, json!({ "id": id, "after": cursor(&state) })).await?;
+    assert_eq!(kind(&late.data("2").await?), ("PAYMENT_SUCCEEDED", "PAID"));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_order_of_another_does_not_exist() -> Result<()> {
+    let house = House::open().await?;
+    let _projector = house.projector().await?;
+    let (id, _) = house.placed(ANA, order("ana", None)).await?;
+    let mut client = WsClient::of(house.addr, BOB).await?;
+    let nobody = OrderId::random().to_string();
+    let mut answers = Vec::new();
+    for wrong in [id.as_str(), &nobody, "no-id"] {
+        client.subscribe("1", WATCH, json!({ "id": wrong })).await?;
+        let refused = client.hear().await?;
+        assert_eq!(refused["type"], "error");
+        assert_eq!(refused["payload"][0]["extensions"]["code"], "NOT_FOUND");
+        answers.push(refused);
+    }
+    assert!(answers.iter().all(|answer| *answer == answers[0]));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_customer_watches_its_own_orders_and_an_operator_all() -> Result<()> {
+    let house = House::open().await?;
+    let _projector = house.projector().await?;
+    let payments = house.producer::<PaymentEvent>().await?;
+    house.placed(ANA, order("ana", None)).await?;
+    let mut ana = WsClient::of(house.addr, ANA).await?;
+    ana.subscribe("1", WATCH, json!({})).await?;
+    until_it_listens(&house, &mut ana).await?;
+    let mut operator = WsClient::of(house.addr, OPERATOR).await?;
+    operator.subscribe("1", WATCH, json!({})).await?;
+    until_it_listens(&house, &mut operator).await?;
+    let (bobs, _) = house.placed(BOB, order("bob", None)).await?;
+    charge(&house, &payments, &bobs).await?;
+    let (anas, _) = house.placed(ANA, order("ana", None)).await?;
+    charge(&house, &payments, &anas).await?;
+    // Orders from before may still come: partitions go their own pace.
+    let of = |id: &str| ["ORDER_PLACED", "PAYMENT_SUCCEEDED"].map(|kind| format!("{id} {kind}"));
+    let mut all: HashSet<_> = of(&bobs).into_iter().chain(of(&anas)).collect();
+    while !all.is_empty() {
+        let update = operator.data("1").await?;
+        let id = update["orderUpdates"]["orderId"].as_str().unwrap();
+        all.remove(&format!("{id} {}", kind(&update).0));
+    }
+    let mut own = HashSet::from(of(&anas));
+    while !own.is_empty() {
+        let update = ana.data("1").await?;
+        let id = update["orderUpdates"]["orderId"].as_str().unwrap();
+        assert_ne!(id, bobs);
+        own.remove(&format!("{id} {}", kind(&update).0));
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_comes_back_with_a_cursor_misses_nothing_and_gets_nothing_twice() -> Result<()> {
+    let house = House::open().await?;
+    let _projector = house.projector().await?;
+    let mut client = WsClient::of(house.addr, OPERATOR).await?;
+    client.subscribe("1", WATCH, json!({})).await?;
+    until_it_listens(&house, &mut client).await?;
+    let (marker, _) = house.placed(ANA, order("ana", None)).await?;
+    let mut last = loop {
+        let update = client.data("1").await?;
+        if update["orderUpdates"]["orderId"] == json!(marker) {
+            break cursor(&update);
+        }
+    };
+    let (mut placed, mut seen) = (Vec::new(), Vec::new());
+    for round in 1..=5 {
+        // Some are missed, some come while the client comes back, some after.
+        for _ in 0..7 {
+            placed.push(json!(house.placed(ANA, order("ana", None)).await?.0));
+        }
+        client = WsClient::of(house.addr, OPERATOR).await?;
+        client.subscribe("1", WATCH, json!({ "after": last })).await?;
+        for _ in 0..7 {
+            placed.push(json!(house.placed(ANA, order("ana", None)).await?.0));
+        }
+        let until = if round == 5 { placed.len() } else { placed.len() - 5 };
+        while seen.len() < until {
+            let update = client.data("1").await?;
+            last = cursor(&update);
+            seen.push(update["orderUpdates"]["orderId"].clone());
+        }
+    }
+    let distinct: HashSet<_> = seen.iter().map(Value::to_string).collect();
+    assert_eq!(distinct.len(), seen.len(), "nothing twice");
+    let all: HashSet<_> = placed.iter().map(Value::to_string).collect();
+    assert_eq!(distinct, all);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscriber_that_is_too_slow_is_told_where_to_go_on() -> Result<()> {
+    let house = House::with(|options| {
+        options.subscriber_queue = 2;
+        options.ws_queue = 1;
+        options.receipt_wait_ms = 300;
+    })
+    .await?;
+    let mut client = WsClient::of(house.addr, OPERATOR).await?;
+    // Without anybody who fills the store, each update takes its time.
+    client.subscribe("1", WATCH, json!({})).await?;
+    let refused = loop {
+        house.placed(ANA, order("ana", None)).await?;
+        if let Ok(message) = timeout(Duration::from_millis(5), client.hear()).await {
+            let message = message?;
+            if message["type"] == "error" {
+                break message;
+            }
+        }
+    };
+    let extensions = &refused["payload"][0]["extensions"];
+    assert_eq!(extensions, &json!({ "code": "SLOW_CONSUMER", "retriable": true }));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nonsense_for_a_cursor_is_refused() -> Result<()> {
+    let house = House::open().await?;
+    let mut client = WsClient::of(house.addr, OPERATOR).await?;
+    client.subscribe("1", WATCH, json!({ "after": "x" })).await?;
+    let refused = client.hear().await?;
+    assert_eq!(refused["payload"][0]["extensions"]["code"], "INVALID");
+    Ok(())
+}
