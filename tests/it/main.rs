@@ -1,1 +1,13 @@
-//! stub
+//! End-to-end tests of the `comanda` binary, on the sandbox and on a real Kafka.
+
+mod clients;
+mod compose;
+mod config;
+mod dead_letters;
+mod demo;
+mod harness;
+mod hostile;
+mod kill;
+mod lifecycle;
+mod real_parts;
+mod sandbox;

@@ -1,0 +1,123 @@
+//! Clients of others: data teams' libraries read the topics, an audit suite asks the gateway.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::harness::graphql::{Gateway, order};
+use crate::harness::process::{self, Comanda, FREE_PORTS};
+use crate::harness::tools::{self, Tool};
+use crate::harness::{self, RealParts, downloads};
+
+const ORDERS: u64 = 150;
+
+/// The topics of a demo of [`ORDERS`] orders on the real broker, each with its number of records.
+async fn demo(parts: &RealParts) -> BTreeMap<String, u64> {
+    let _alone = harness::heavy().await;
+    let prefix = harness::unique("clients");
+    let run = process::run(&[
+        "demo",
+        "--orders",
+        &ORDERS.to_string(),
+        "--brokers",
+        parts.kafka.brokers(),
+        "--registry",
+        parts.registry.url(),
+        "--set",
+        &format!("topics.prefix={prefix}"),
+    ])
+    .await;
+    assert!(run.status.success(), "{run:#?}");
+    ["orders", "payments", "notifications"].map(|t| (format!("{prefix}{t}"), ORDERS)).into()
+}
+
+/// The JSON that a program prints; panics with its complaints where it fails.
+async fn json_of(mut command: Command) -> Value {
+    let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{complaints}");
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {complaints}"))
+}
+
+fn script(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/clients").join(name)
+}
+
+/// `node` with a script. The script is copied: imports are looked up from where it lies.
+async fn node(name: &'static str) -> Command {
+    let folder = tokio::task::spawn_blocking(downloads::node_clients).await.unwrap().unwrap();
+    let copy = folder.join(name);
+    std::fs::copy(script(name), &copy).unwrap();
+    let mut node = Command::new("node");
+    node.arg(copy);
+    node
+}
+
+#[tokio::test]
+async fn confluents_python_client_reads_every_record() {
+    if !tools::have(&[Tool::Python]) {
+        return;
+    }
+    let Some(parts) = harness::real_parts().await else { return };
+    let packages = tokio::task::spawn_blocking(downloads::python_clients).await.unwrap().unwrap();
+    let written = demo(parts).await;
+    let mut python = Command::new("python3");
+    python.env("PYTHONPATH", packages).arg(script("read.py"));
+    python.args([parts.kafka.brokers(), parts.registry.url()]).args(written.keys());
+    assert_eq!(json_of(python).await, json!(written));
+}
+
+#[tokio::test]
+async fn kafkajs_reads_every_record() {
+    if !tools::have(&[Tool::Node, Tool::Npm]) {
+        return;
+    }
+    let Some(parts) = harness::real_parts().await else { return };
+    let mut node = node("read.mjs").await;
+    let written = demo(parts).await;
+    node.args([parts.kafka.brokers(), parts.registry.url()]);
+    node.args(written.iter().map(|(topic, count)| format!("{topic}={count}")));
+    assert_eq!(json_of(node).await, json!(written));
+}
+
+#[tokio::test]
+async fn graphql_ws_watches_an_order_until_its_mail() {
+    if !tools::have(&[Tool::Node, Tool::Npm]) {
+        return;
+    }
+    let mut node = node("watch.mjs").await;
+    let mut up = Comanda::start(&[&["up"], &FREE_PORTS[..]].concat());
+    let gateway = Gateway::of(&mut up).await;
+    let mut input = order("watched");
+    input["paymentMethod"] = json!("pm_sandbox_slow");
+    let id = gateway.accepted(input).await;
+    node.args([&gateway.url, &gateway.key, &id]).args(["PAYMENT_SUCCEEDED", "NOTIFICATION_SENT"]);
+    let mut updates = json_of(node).await;
+    // Of different topics, so either can come first.
+    updates.as_array_mut().expect("a list")[1..].sort_by_key(|u| u["type"] == "NOTIFICATION_SENT");
+    let update = |kind: &str, status: &str| json!({ "type": kind, "order": { "status": status } });
+    let expected = [
+        update("ORDER_PLACED", "PENDING"),
+        update("PAYMENT_SUCCEEDED", "PAID"),
+        update("NOTIFICATION_SENT", "PAID"),
+    ];
+    assert_eq!(updates, json!(expected));
+}
+
+#[tokio::test]
+async fn the_gateway_passes_all_graphql_over_http_audits() {
+    if !tools::have(&[Tool::Node, Tool::Npm]) {
+        return;
+    }
+    let mut node = node("audit.mjs").await;
+    let mut up = Comanda::start(&[&["up"], &FREE_PORTS[..]].concat());
+    let gateway = Gateway::of(&mut up).await;
+    node.args([&gateway.url, &gateway.key]);
+    let audits = json_of(node).await;
+    let audits = audits.as_array().expect("a list");
+    assert_eq!(audits.len(), 61);
+    let missed: Vec<&Value> = audits.iter().filter(|audit| audit["status"] != "ok").collect();
+    assert!(missed.is_empty(), "{missed:#?}");
+}

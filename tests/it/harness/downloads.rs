@@ -1,0 +1,140 @@
+//! What the tests fetch, cached under `target/it`: Kafka and a registry through Maven, clients
+//! through npm and pip, a schema out of an npm package. Versions are pinned here and in `clients/`.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::run_dir::cache;
+
+const KAFKA: &str = "4.1.2";
+const APICURIO: &str = "2.6.13.Final";
+/// Ships the JSON schema of the compose specification.
+const DCLINT: &str = "3.1.0";
+const MAVEN_DEPENDENCY: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1";
+
+const KAFKA_POM: &str = r#"<project xmlns="http://maven.apache.org/POM/4.0.0">
+  <modelVersion>4.0.0</modelVersion>
+  <groupId>comanda</groupId>
+  <artifactId>it-kafka</artifactId>
+  <version>1</version>
+  <packaging>pom</packaging>
+  <dependencies>
+    <dependency>
+      <groupId>org.apache.kafka</groupId>
+      <artifactId>kafka_2.13</artifactId>
+      <version>KAFKA</version>
+    </dependency>
+    <dependency>
+      <groupId>org.apache.kafka</groupId>
+      <artifactId>kafka-tools</artifactId>
+      <version>KAFKA</version>
+    </dependency>
+    <dependency>
+      <groupId>org.slf4j</groupId>
+      <artifactId>slf4j-simple</artifactId>
+      <version>1.7.36</version>
+    </dependency>
+  </dependencies>
+</project>
+"#;
+
+/// A folder with Apache Kafka and everything it needs, as jars.
+pub fn kafka() -> Result<PathBuf> {
+    once(&format!("kafka-{KAFKA}"), |folder| {
+        let pom = folder.join("pom.xml");
+        fs::write(&pom, KAFKA_POM.replace("KAFKA", KAFKA))?;
+        let mut maven = maven("copy-dependencies");
+        maven.arg("-f").arg(pom).arg("-DincludeScope=runtime");
+        run(maven.arg(format!("-DoutputDirectory={}", folder.display())))
+    })
+}
+
+/// The jar that runs the Apicurio registry, with its `lib` beside it.
+pub fn apicurio() -> Result<PathBuf> {
+    let folder = once(&format!("apicurio-{APICURIO}"), |folder| {
+        let archive = format!("io.apicurio:apicurio-registry-app:{APICURIO}:tar.gz:all");
+        let mut maven = maven("copy");
+        maven.arg(format!("-Dartifact={archive}"));
+        run(maven.arg(format!("-DoutputDirectory={}", folder.display())))?;
+        let archive = folder.join(format!("apicurio-registry-app-{APICURIO}-all.tar.gz"));
+        run(Command::new("tar").arg("-xzf").arg(&archive).arg("-C").arg(folder))?;
+        Ok(fs::remove_file(archive)?)
+    })?;
+    Ok(folder.join(format!("apicurio-registry-app-{APICURIO}-runner.jar")))
+}
+
+/// A folder whose scripts can import what `clients/package.json` names.
+pub fn node_clients() -> Result<PathBuf> {
+    let lock = include_str!("../clients/package-lock.json");
+    once(&format!("node-{:08x}", fingerprint(lock)), |folder| {
+        fs::write(folder.join("package.json"), include_str!("../clients/package.json"))?;
+        fs::write(folder.join("package-lock.json"), lock)?;
+        let mut npm = Command::new("npm");
+        npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]).current_dir(folder);
+        run(&mut npm)
+    })
+}
+
+/// A folder for `PYTHONPATH` with what `clients/requirements.txt` names.
+pub fn python_clients() -> Result<PathBuf> {
+    let requirements = include_str!("../clients/requirements.txt");
+    once(&format!("python-{:08x}", fingerprint(requirements)), |folder| {
+        let list = folder.join("requirements.txt");
+        fs::write(&list, requirements)?;
+        let mut pip = Command::new("python3");
+        pip.args(["-m", "pip", "install", "--quiet", "--no-warn-script-location", "--target"]);
+        run(pip.arg(folder).arg("-r").arg(list))
+    })
+}
+
+/// The JSON schema of the compose specification, as text.
+pub fn compose_schema() -> Result<String> {
+    let folder = once(&format!("dclint-{DCLINT}"), |folder| {
+        let mut npm = Command::new("npm");
+        run(npm.args(["pack", "--silent", &format!("dclint@{DCLINT}")]).current_dir(folder))?;
+        let archive = folder.join(format!("dclint-{DCLINT}.tgz"));
+        run(Command::new("tar").arg("-xzf").arg(archive).arg("-C").arg(folder))
+    })?;
+    let path = folder.join("package/schemas/compose.schema.json");
+    fs::read_to_string(&path).with_context(|| path.display().to_string())
+}
+
+/// The folder `target/it/<name>`, filled by `fill` unless an earlier call has succeeded.
+/// Processes wait for each other; a half-filled folder is emptied and filled again.
+fn once(name: &str, fill: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+    fs::create_dir_all(cache())?;
+    let folder = cache().join(name);
+    let lock = File::create(cache().join(format!("{name}.lock")))?;
+    lock.lock()?;
+    let done = folder.join(".complete");
+    if !done.exists() {
+        if folder.exists() {
+            fs::remove_dir_all(&folder)?;
+        }
+        fs::create_dir(&folder)?;
+        fill(&folder).with_context(|| format!("fetching {name} for the tests"))?;
+        File::create(done)?;
+    }
+    Ok(folder)
+}
+
+fn maven(goal: &str) -> Command {
+    let mut maven = Command::new("mvn");
+    maven.args(["--batch-mode", "--quiet", &format!("{MAVEN_DEPENDENCY}:{goal}")]);
+    maven
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    let output = command.output().with_context(|| format!("{command:?}"))?;
+    let said = [output.stdout, output.stderr].concat();
+    ensure!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&said));
+    Ok(())
+}
+
+/// FNV-1a: a new list of packages makes a new folder.
+fn fingerprint(text: &str) -> u32 {
+    text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}

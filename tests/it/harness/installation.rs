@@ -1,0 +1,110 @@
+//! An installation of comanda on the real broker and registry: topics of its own, the settings
+//! that its processes share.
+
+use std::time::Duration;
+
+use comanda_schemas::scan::{From, Scan, Step};
+use comanda_schemas::{Event, Topic, TopicNames};
+use rdkafka::Message as _;
+use rdkafka::message::OwnedMessage;
+
+use super::graphql::Gateway;
+use super::process::{self, Comanda};
+use super::{RealParts, run_dir, unique};
+
+/// Key of an operator at the gateway.
+const KEY: &str = "key-of-the-tests-operator";
+
+/// What the processes of one test share.
+pub struct Installation {
+    pub parts: &'static RealParts,
+    pub names: TopicNames,
+    settings: Vec<String>,
+}
+
+impl Installation {
+    /// With new topics; every address is on a free port.
+    pub async fn new(parts: &'static RealParts, name: &str) -> Self {
+        let names = TopicNames {
+            prefix: unique(name),
+            orders: "orders".into(),
+            payments: "payments".into(),
+            notifications: "notifications".into(),
+        };
+        let store = run_dir::folder(name).join("orders.db");
+        let mut installation = Self { parts, names, settings: Vec::new() };
+        for setting in [
+            format!("kafka.brokers={}", parts.kafka.brokers()),
+            format!("registry.url={}", parts.registry.url()),
+            format!("topics.prefix={}", installation.names.prefix),
+            format!("store.url=sqlite://{}", store.display()),
+            "gateway.listen=127.0.0.1:0".to_owned(),
+            format!(
+                "gateway.api_keys=[{{ name = \"it\", role = \"operator\", sha256 = \"{}\" }}]",
+                comanda_gateway::hash_key(KEY)
+            ),
+            "admin.listen=127.0.0.1:0".to_owned(),
+            // A killed member is missed after this long; the least that the broker allows.
+            "engine.session_timeout_ms=6000".to_owned(),
+            "engine.drain_ms=3000".to_owned(),
+        ] {
+            installation.set(setting);
+        }
+        let created = process::run(&installation.arguments(&["topics", "apply"])).await;
+        assert!(created.status.success(), "{created:#?}");
+        installation
+    }
+
+    /// Adds a setting, `section.key=value`, for what is started from now on.
+    pub fn set(&mut self, setting: String) {
+        self.settings.extend(["--set".to_owned(), setting]);
+    }
+
+    /// Starts a command with the settings.
+    pub fn start(&self, command: &[&str]) -> Comanda {
+        Comanda::start(&self.arguments(command))
+    }
+
+    /// The gateway that `process` runs.
+    pub async fn gateway(&self, process: &mut Comanda) -> Gateway {
+        let addr = process.logged("gateway listens", "addr").await;
+        Gateway::new(format!("http://{addr}/graphql"), KEY.to_owned())
+    }
+
+    /// A command with the settings.
+    pub fn arguments<'a>(&'a self, command: &[&'a str]) -> Vec<&'a str> {
+        command.iter().copied().chain(self.settings.iter().map(String::as_str)).collect()
+    }
+
+    /// All committed events of the topic of `E`, as it ends now.
+    pub async fn events<E: Event>(&self) -> Vec<E> {
+        let registry = self.parts.registry.client();
+        let mut events = Vec::new();
+        for record in self.records(&self.names.name(E::TOPIC)).await {
+            events.push(registry.read(record.payload().expect("a value")).await.unwrap());
+        }
+        events
+    }
+
+    /// All committed records of a topic, as it ends now.
+    pub async fn records(&self, topic: &str) -> Vec<OwnedMessage> {
+        let (kafka, topic) = (self.parts.kafka.options(), topic.to_owned());
+        let read = tokio::task::spawn_blocking(move || {
+            let mut scan = Scan::open(&kafka, &topic, From::Beginning).unwrap();
+            let mut records = Vec::new();
+            loop {
+                match scan.next(Duration::from_secs(30)).unwrap() {
+                    Step::Record(record) => records.push(record.detach()),
+                    Step::End => break records,
+                    Step::Idle => panic!("the broker does not answer"),
+                }
+            }
+        });
+        read.await.unwrap()
+    }
+
+    /// Registry id of the schema of `topic`, registered if it is not yet.
+    pub async fn schema_id(&self, topic: Topic) -> u32 {
+        self.parts.registry.client().resolve(&self.names, topic).await.unwrap()
+    }
+}

@@ -1,0 +1,148 @@
+//! A real Apache Kafka: one KRaft node, broker and controller, on free ports of 127.0.0.1.
+
+use std::fs;
+use std::net::{Ipv4Addr, TcpListener};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use comanda_schemas::KafkaOptions;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+
+use super::watched::Watched;
+use super::{downloads, run_dir};
+
+const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// A running broker; stops when dropped, or with the test process.
+pub struct Kafka {
+    brokers: String,
+    _server: Watched,
+}
+
+impl Kafka {
+    /// Downloads Kafka if needed, formats a new log folder, starts it and waits for metadata.
+    pub async fn start() -> Result<Self> {
+        let jars = tokio::task::spawn_blocking(downloads::kafka).await??.join("*");
+        // A port found free can be taken before Kafka binds it.
+        let mut last = None;
+        for _ in 0..3 {
+            match Self::try_start(&jars.display().to_string()).await {
+                Ok(kafka) => return Ok(kafka),
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last.expect("at least one try"))
+    }
+
+    async fn try_start(jars: &str) -> Result<Self> {
+        let folder = run_dir::folder("kafka");
+        let [port, controller] = free_ports()?;
+        let properties = folder.join("server.properties");
+        let data = folder.join("data");
+        fs::write(
+            &properties,
+            format!(
+                "process.roles=broker,controller\n\
+                 node.id=1\n\
+                 controller.quorum.voters=1@127.0.0.1:{controller}\n\
+                 listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
+                 advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
+                 controller.listener.names=CONTROLLER\n\
+                 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
+                 log.dirs={}\n\
+                 auto.create.topics.enable=false\n\
+                 offsets.topic.replication.factor=1\n\
+                 offsets.topic.num.partitions=4\n\
+                 transaction.state.log.replication.factor=1\n\
+                 transaction.state.log.min.isr=1\n\
+                 transaction.state.log.num.partitions=4\n\
+                 group.initial.rebalance.delay.ms=0\n",
+                data.display()
+            ),
+        )?;
+        let properties = properties.display().to_string();
+        let format = Command::new("java")
+            .args(["-Xmx128m", "-XX:TieredStopAtLevel=1", "-cp", jars, "kafka.tools.StorageTool"])
+            .args(["format", "--cluster-id", "Y29tYW5kYS1pdC1rYWZrYQ", "--config", &properties])
+            .output()?;
+        let said = [format.stdout, format.stderr].concat();
+        ensure!(format.status.success(), "{}", String::from_utf8_lossy(&said));
+        let arguments = [
+            "-Xmx512m",
+            "-XX:TieredStopAtLevel=1",
+            "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+            "-cp",
+            jars,
+            "kafka.Kafka",
+            &properties,
+        ];
+        let mut server = Watched::start("java", &arguments, &[], &folder)?;
+        let brokers = format!("127.0.0.1:{port}");
+        let until = Instant::now() + START_LIMIT;
+        while !answers(&brokers).await? {
+            if let Some(status) = server.ended() {
+                bail!("Kafka ended with {status}: {}{}", server.stdout(), server.stderr());
+            }
+            ensure!(Instant::now() < until, "not ready after {START_LIMIT:?}, see {folder:?}");
+        }
+        Ok(Self { brokers, _server: server })
+    }
+
+    /// `host:port` to start from.
+    pub fn brokers(&self) -> &str {
+        &self.brokers
+    }
+
+    /// Options of comanda's clients for this broker.
+    pub fn options(&self) -> KafkaOptions {
+        options(&self.brokers)
+    }
+
+    /// Creates topics with one replica.
+    pub async fn create_topics(&self, names: &[&str], partitions: i32) -> Result<()> {
+        let admin: AdminClient<DefaultClientContext> =
+            self.options().client_config("it-admin").create()?;
+        let new = names.iter().map(|n| NewTopic::new(n, partitions, TopicReplication::Fixed(1)));
+        let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(10)));
+        for created in admin.create_topics(&new.collect::<Vec<_>>(), &options).await? {
+            created.map_err(|(topic, code)| anyhow::anyhow!("{topic}: {code}"))?;
+        }
+        Ok(())
+    }
+}
+
+/// Options of comanda's clients for a broker without security.
+pub fn options(brokers: &str) -> KafkaOptions {
+    KafkaOptions {
+        brokers: brokers.to_owned(),
+        security_protocol: "plaintext".into(),
+        sasl_mechanism: String::new(),
+        sasl_username: String::new(),
+        sasl_password: "".into(),
+        ssl_ca_location: String::new(),
+        properties: Default::default(),
+    }
+}
+
+async fn answers(brokers: &str) -> Result<bool> {
+    use rdkafka::consumer::{BaseConsumer, Consumer as _};
+    let consumer: BaseConsumer = options(brokers).client_config("it-ready").create()?;
+    let ask = move || consumer.fetch_metadata(None, Duration::from_millis(500));
+    let metadata = tokio::task::spawn_blocking(ask).await?;
+    Ok(metadata.is_ok_and(|m| !m.brokers().is_empty()))
+}
+
+/// Ports that nobody has at this moment.
+pub fn free_ports<const N: usize>() -> Result<[u16; N]> {
+    let listeners: Vec<TcpListener> = (0..N)
+        .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
+        .collect::<Result<_, _>>()
+        .context("no free port")?;
+    let mut ports = [0; N];
+    for (port, listener) in ports.iter_mut().zip(&listeners) {
+        *port = listener.local_addr()?.port();
+    }
+    Ok(ports)
+}

@@ -1,0 +1,77 @@
+//! What the end-to-end tests stand on.
+//!
+//! - [`real_parts`]: one Apache Kafka and one Apicurio registry, shared by the whole run
+//! - [`installation`]: comanda on them, with topics of its own
+//! - [`process`]: the `comanda` binary as a child process; [`graphql`]: its gateway's client
+//! - [`tools`]: the prerequisites, and what happens where one is missing
+//! - [`downloads`]: what the tests fetch, cached under `target/it`
+
+pub mod apicurio;
+pub mod downloads;
+pub mod graphql;
+pub mod installation;
+pub mod kafka;
+pub mod process;
+pub mod run_dir;
+pub mod tools;
+pub mod watched;
+
+use std::time::{Duration, Instant};
+
+use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
+
+use apicurio::Apicurio;
+use kafka::Kafka;
+use tools::Tool;
+
+/// The real broker and the real registry.
+pub struct RealParts {
+    pub kafka: Kafka,
+    pub registry: Apicurio,
+}
+
+/// The shared broker and registry, started by the first test that asks; `None` where the
+/// prerequisites are missing and the test is to be skipped.
+///
+/// They end with this process: see [`watched`].
+pub async fn real_parts() -> Option<&'static RealParts> {
+    static PARTS: OnceCell<RealParts> = OnceCell::const_new();
+    if !tools::have(&[Tool::Java, Tool::Maven]) {
+        return None;
+    }
+    let start = || async {
+        let (kafka, registry) = tokio::join!(Kafka::start(), Apicurio::start());
+        RealParts {
+            kafka: kafka.unwrap_or_else(|e| panic!("Kafka does not start: {e:#}")),
+            registry: registry.unwrap_or_else(|e| panic!("Apicurio does not start: {e:#}")),
+        }
+    };
+    Some(PARTS.get_or_init(start).await)
+}
+
+/// Held by tests that load the machine, so that they run one after another.
+pub async fn heavy() -> SemaphorePermit<'static> {
+    static ONE: Semaphore = Semaphore::const_new(1);
+    ONE.acquire().await.expect("never closed")
+}
+
+/// Asks `probe` again and again until it gives something; panics, naming `what`, after `limit`.
+pub async fn eventually<T>(
+    what: &str,
+    limit: Duration,
+    mut probe: impl AsyncFnMut() -> Option<T>,
+) -> T {
+    let until = Instant::now() + limit;
+    loop {
+        if let Some(found) = probe().await {
+            return found;
+        }
+        assert!(Instant::now() < until, "not within {limit:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// A text that no other test of this or an earlier run has used: prefix for topics and groups.
+pub fn unique(name: &str) -> String {
+    format!("{name}-{}-", &uuid::Uuid::new_v4().simple().to_string()[..8])
+}

@@ -1,0 +1,53 @@
+//! The prerequisites of the tests, and the one rule for a missing one: in CI the test fails,
+//! elsewhere it says so loudly and passes.
+
+use std::io::Write as _;
+use std::process::Command;
+
+/// A program that a test needs.
+#[derive(Debug, Clone, Copy)]
+pub enum Tool {
+    Java,
+    Maven,
+    Node,
+    Npm,
+    Python,
+}
+
+impl Tool {
+    /// Program, argument that makes it tell its version, and what to install where it is missing.
+    fn facts(self) -> (&'static str, &'static [&'static str], &'static str) {
+        match self {
+            Self::Java => {
+                ("java", &["-version"], "Java 17 or newer (Debian: default-jre-headless)")
+            }
+            Self::Maven => ("mvn", &["-v"], "Maven (Debian: maven)"),
+            Self::Node => ("node", &["--version"], "Node.js 20 or newer (Debian: nodejs)"),
+            Self::Npm => ("npm", &["--version"], "npm (Debian: npm)"),
+            Self::Python => {
+                ("python3", &["-m", "pip", "--version"], "Python 3 with pip (Debian: python3-pip)")
+            }
+        }
+    }
+
+    fn is_there(self) -> bool {
+        let (program, arguments, _) = self.facts();
+        Command::new(program).args(arguments).output().is_ok_and(|o| o.status.success())
+    }
+}
+
+/// Whether all of `tools` are installed. If not: panics where `CI=true`, else says `SKIPPED`.
+#[must_use = "a test without its tools has to return"]
+pub fn have(tools: &[Tool]) -> bool {
+    let missing: Vec<&str> =
+        tools.iter().filter(|tool| !tool.is_there()).map(|tool| tool.facts().2).collect();
+    if missing.is_empty() {
+        return true;
+    }
+    let missing = missing.join(", ");
+    assert!(std::env::var("CI").as_deref() != Ok("true"), "missing, please install: {missing}");
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    // Past libtest's capture, which swallows what a passing test prints.
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {test}: missing, please install: {missing}");
+    false
+}

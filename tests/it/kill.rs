@@ -1,0 +1,163 @@
+//! Kill −9 of the payment processor in the middle of its work, on a real Kafka.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use comanda_sandbox::payment::Ledger;
+use comanda_schemas::{FailureReason, PaymentEvent, PaymentEventType, Stage, Topic};
+use futures_util::{StreamExt as _, stream};
+use rdkafka::TopicPartitionList;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use serde_json::{Value, json};
+
+use crate::harness::graphql::{Gateway, order};
+use crate::harness::installation::Installation;
+use crate::harness::process::Comanda;
+use crate::harness::{self, eventually};
+
+const ORDERS: usize = 1_000;
+/// Charges after which the processor is killed, each time.
+const KILLS: [usize; 2] = [200, 600];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_payment_processor_leaves_one_result_and_one_charge_per_order() {
+    let Some(parts) = harness::real_parts().await else { return };
+    let _alone = harness::heavy().await;
+    let mut installation = Installation::new(parts, "kill").await;
+    let mut provider = Comanda::start(&[
+        "sandbox",
+        "payment",
+        "--listen",
+        "127.0.0.1:0",
+        "--set",
+        "sandbox.payment.latency_ms=50",
+    ]);
+    let mut mailbox = Comanda::start(&["sandbox", "mailbox", "--listen", "127.0.0.1:0"]);
+    let (provider, mailbox) = (provider.banner("Payments").await, mailbox.banner("Mailbox").await);
+    installation.set(format!("payment.provider_url={provider}"));
+    installation.set(format!("notifier.provider_url={mailbox}"));
+    // At 50 ms a call, slow enough to meet the processor in the middle of its work.
+    installation.set("engine.max_in_flight_records=32".to_owned());
+    let mut house = installation.start(&["run", "gateway", "projector", "notifier"]);
+    let mut payment = installation.start(&["payment"]);
+    let gateway = installation.gateway(&mut house).await;
+
+    let placing = tokio::spawn(place_all(gateway.clone()));
+    for kill in KILLS {
+        let charged = eventually("charges go on", Duration::from_secs(90), async || {
+            let charged = ledger(&gateway, &provider).await.charges.len();
+            (charged >= kill).then_some(charged)
+        })
+        .await;
+        assert!(charged < ORDERS * 8 / 10, "{charged} charges: too late to kill anything");
+        payment.kill9();
+        payment = installation.start(&["payment"]);
+    }
+    let placed = placing.await.unwrap();
+    assert_eq!(placed.len(), ORDERS);
+    consumed_whole(&installation, Duration::from_secs(120)).await;
+
+    let results = installation.events::<PaymentEvent>().await;
+    assert_eq!(results.len(), ORDERS);
+    let mut by_order: HashMap<String, &PaymentEvent> = HashMap::new();
+    for result in &results {
+        let earlier = by_order.insert(result.order_id.to_string(), result);
+        assert!(earlier.is_none(), "two results: {earlier:?} and {result:?}");
+    }
+    let ledger = ledger(&gateway, &provider).await;
+    // Calls that a kill cut off were made again. Without any, nothing was proven.
+    let again = ledger
+        .charges
+        .iter()
+        .filter(|charge| charge.payment_method.as_deref() == Some(CHARGED) && charge.requests > 1);
+    assert!(again.count() > 0, "the kills met no call");
+    let mut charges: BTreeMap<&str, usize> = BTreeMap::new();
+    for charge in &ledger.charges {
+        *charges.entry(charge.order_id.as_deref().expect("metadata[order_id]")).or_default() += 1;
+    }
+    for (id, token) in &placed {
+        let result = by_order.get(id).unwrap_or_else(|| panic!("no result for {id}"));
+        let (kind, reason, charged) = match *token {
+            DECLINED => (PaymentEventType::Failed, Some(FailureReason::Declined), 0),
+            _ => (PaymentEventType::Succeeded, None, 1),
+        };
+        assert_eq!((result.r#type, result.payment.reason), (kind, reason), "{token}: {result:?}");
+        assert_eq!(charges.get(id.as_str()).copied().unwrap_or(0), charged, "{token}: {id}");
+    }
+    eventually("a mail for each order", Duration::from_secs(60), async || {
+        let url = format!("{mailbox}/api/mails");
+        let mails: Value = gateway.http.get(url).send().await.unwrap().json().await.unwrap();
+        let received = mails["counts"]["received"].as_u64().expect("a count");
+        assert!(received <= ORDERS as u64, "{received} mails for {ORDERS} orders");
+        (received == ORDERS as u64).then_some(())
+    })
+    .await;
+}
+
+const CHARGED: &str = "pm_card_visa";
+const DECLINED: &str = "pm_card_chargeDeclined";
+/// Most are charged; some are declined; some are charged but the answer is lost.
+const TOKENS: [&str; 10] = [
+    CHARGED,
+    CHARGED,
+    CHARGED,
+    DECLINED,
+    CHARGED,
+    CHARGED,
+    CHARGED,
+    "pm_sandbox_charge_then_drop",
+    CHARGED,
+    CHARGED,
+];
+
+/// Places all orders, 16 at a time; their ids and payment methods.
+async fn place_all(gateway: Gateway) -> Vec<(String, &'static str)> {
+    let gateway = Arc::new(gateway);
+    let place = |n: usize| {
+        let gateway = gateway.clone();
+        async move {
+            let token = TOKENS[n % TOKENS.len()];
+            let mut input = order(&format!("kill-{n}"));
+            input["paymentMethod"] = json!(token);
+            (gateway.accepted(input).await, token)
+        }
+    };
+    stream::iter(0..ORDERS).map(place).buffer_unordered(16).collect().await
+}
+
+async fn ledger(gateway: &Gateway, provider: &str) -> Ledger {
+    let url = format!("{provider}/ledger");
+    gateway.http.get(url).send().await.unwrap().json().await.unwrap()
+}
+
+/// Waits until the payment processor has committed the end of every partition of `orders`.
+async fn consumed_whole(installation: &Installation, limit: Duration) {
+    let names = &installation.names;
+    let (topic, group) = (names.name(Topic::Orders), names.group(Stage::Payment));
+    let mut config = installation.parts.kafka.options().client_config("it-lag");
+    let client: BaseConsumer = config.set("group.id", group).create().unwrap();
+    let client = Arc::new(client);
+    eventually("the payment processor reads all orders", limit, async || {
+        let (client, topic) = (client.clone(), topic.clone());
+        let lag = tokio::task::spawn_blocking(move || lag(&client, &topic));
+        (lag.await.unwrap() == 0).then_some(())
+    })
+    .await;
+}
+
+fn lag(client: &BaseConsumer, topic: &str) -> i64 {
+    const ASK: Duration = Duration::from_secs(10);
+    let metadata = client.fetch_metadata(Some(topic), ASK).unwrap();
+    let mut partitions = TopicPartitionList::new();
+    for partition in metadata.topics()[0].partitions() {
+        partitions.add_partition(topic, partition.id());
+    }
+    let committed = client.committed_offsets(partitions, ASK).unwrap();
+    let elements = committed.elements();
+    let behind = elements.iter().map(|at| {
+        let (_, end) = client.fetch_watermarks(topic, at.partition(), ASK).unwrap();
+        end - at.offset().to_raw().filter(|offset| *offset > 0).unwrap_or(0)
+    });
+    behind.sum()
+}
