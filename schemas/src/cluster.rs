@@ -97,3 +97,42 @@ pub fn log_error(error: &KafkaError, reason: &str) {
         _ => debug!(%error, reason, "a Kafka client reports"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options() -> KafkaOptions {
+        KafkaOptions {
+            brokers: "127.0.0.1:1".into(),
+            security_protocol: "sasl_ssl".into(),
+            sasl_mechanism: "SCRAM-SHA-512".into(),
+            sasl_username: "u".into(),
+            sasl_password: "p".to_owned().into(),
+            ssl_ca_location: String::new(),
+            properties: BTreeMap::from([("client.id".into(), "mine".into())]),
+        }
+    }
+
+    #[test]
+    fn librdkafka_was_built_with_what_clusters_ask_for() {
+        let native = ClientConfig::new().create_native_config().unwrap();
+        let features = native.get("builtin.features").unwrap();
+        let features: Vec<&str> = features.trim_end_matches('\0').split(',').collect();
+        for needed in ["ssl", "sasl_scram", "sasl_plain", "zstd", "lz4", "gzip", "snappy"] {
+            assert!(features.contains(&needed), "{needed} is not in {features:?}");
+        }
+    }
+
+    #[test]
+    fn sasl_settings_reach_librdkafka_and_properties_have_the_last_word() {
+        let config = options().client_config("test");
+        assert_eq!(config.get("sasl.mechanism"), Some("SCRAM-SHA-512"));
+        assert_eq!(config.get("sasl.username"), Some("u"));
+        assert_eq!(config.get("sasl.password"), Some("p"));
+        assert_eq!(config.get("security.protocol"), Some("sasl_ssl"));
+        assert_eq!(config.get("client.id"), Some("mine"));
+        let plain = KafkaOptions { security_protocol: "plaintext".into(), ..options() };
+        assert_eq!(plain.client_config("test").get("sasl.password"), None);
+    }
+}

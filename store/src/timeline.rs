@@ -1,8 +1,7 @@
 //! What happened to an order, one entry an event.
 
 use comanda_schemas::{
-    NotificationEvent, NotificationEventType, OrderEvent, OrderEventType, PaymentEvent,
-    PaymentEventType, Timestamp,
+    NotificationEvent, NotificationEventType, OrderEvent, PaymentEvent, Timestamp,
 };
 
 use crate::fold::Facts;
@@ -24,25 +23,13 @@ pub(crate) fn timeline(facts: &Facts<'_>) -> Vec<TimelineEntry> {
 }
 
 fn of_order(recorded: &Recorded, event: &OrderEvent) -> TimelineEntry {
-    let kind = match event.r#type {
-        OrderEventType::Placed => TimelineKind::OrderPlaced,
-        OrderEventType::Updated => TimelineKind::OrderUpdated,
-        OrderEventType::Cancelled => TimelineKind::OrderCancelled,
-        OrderEventType::Unknown => TimelineKind::Unknown,
-    };
+    let kind = event.r#type.into();
     let at = event.occurred_at;
     entry(event.event_id, kind, Some(event.version), at, event.reason.as_deref(), recorded)
 }
 
 fn of_payment(recorded: &Recorded, event: &PaymentEvent) -> TimelineEntry {
-    let kind = match event.r#type {
-        PaymentEventType::Succeeded => TimelineKind::PaymentSucceeded,
-        PaymentEventType::Failed => TimelineKind::PaymentFailed,
-        PaymentEventType::Refunded => TimelineKind::PaymentRefunded,
-        PaymentEventType::Voided => TimelineKind::PaymentVoided,
-        PaymentEventType::ChangeRejected => TimelineKind::ChangeRejected,
-        PaymentEventType::Unknown => TimelineKind::Unknown,
-    };
+    let kind = event.r#type.into();
     let detail = match (event.payment.reason, event.payment.detail.as_deref()) {
         (Some(reason), Some(words)) => Some(format!("{}: {words}", reason.as_str())),
         (Some(reason), None) => Some(reason.as_str().to_owned()),
@@ -57,15 +44,11 @@ fn of_notification(
     event: &NotificationEvent,
     version: Option<i32>,
 ) -> TimelineEntry {
-    let (kind, detail) = match event.r#type {
-        NotificationEventType::Sent => {
-            (TimelineKind::NotificationSent, Some(event.template.as_str()))
-        }
-        NotificationEventType::Failed => {
-            (TimelineKind::NotificationFailed, event.detail.as_deref())
-        }
-        NotificationEventType::Unknown => (TimelineKind::Unknown, event.detail.as_deref()),
+    let detail = match event.r#type {
+        NotificationEventType::Sent => Some(event.template.as_str()),
+        NotificationEventType::Failed | NotificationEventType::Unknown => event.detail.as_deref(),
     };
+    let kind = event.r#type.into();
     entry(event.event_id, kind, version, event.occurred_at, detail, recorded)
 }
 

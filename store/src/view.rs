@@ -1,9 +1,12 @@
 //! An order as a reader sees it.
 
-use comanda_schemas::{Currency, FailureReason, NotificationEventType, Order, OrderId, Timestamp};
+use comanda_schemas::{
+    Currency, FailureReason, NotificationEventType, Order, OrderEventType, OrderId,
+    PaymentEventType, Timestamp,
+};
 use uuid::Uuid;
 
-use crate::Recorded;
+use crate::{AnyEvent, Recorded};
 
 /// Declares an enum whose values have a fixed text form.
 macro_rules! symbols {
@@ -183,4 +186,48 @@ pub struct Placement {
     pub fingerprint: String,
     /// Its record.
     pub receipt: Recorded,
+}
+
+impl From<OrderEventType> for TimelineKind {
+    fn from(event: OrderEventType) -> Self {
+        match event {
+            OrderEventType::Placed => Self::OrderPlaced,
+            OrderEventType::Updated => Self::OrderUpdated,
+            OrderEventType::Cancelled => Self::OrderCancelled,
+            OrderEventType::Unknown => Self::Unknown,
+        }
+    }
+}
+
+impl From<PaymentEventType> for TimelineKind {
+    fn from(event: PaymentEventType) -> Self {
+        match event {
+            PaymentEventType::Succeeded => Self::PaymentSucceeded,
+            PaymentEventType::Failed => Self::PaymentFailed,
+            PaymentEventType::Refunded => Self::PaymentRefunded,
+            PaymentEventType::Voided => Self::PaymentVoided,
+            PaymentEventType::ChangeRejected => Self::ChangeRejected,
+            PaymentEventType::Unknown => Self::Unknown,
+        }
+    }
+}
+
+impl From<NotificationEventType> for TimelineKind {
+    fn from(event: NotificationEventType) -> Self {
+        match event {
+            NotificationEventType::Sent => Self::NotificationSent,
+            NotificationEventType::Failed => Self::NotificationFailed,
+            NotificationEventType::Unknown => Self::Unknown,
+        }
+    }
+}
+
+impl From<&AnyEvent> for TimelineKind {
+    fn from(event: &AnyEvent) -> Self {
+        match event {
+            AnyEvent::Order(event) => event.r#type.into(),
+            AnyEvent::Payment(event) => event.r#type.into(),
+            AnyEvent::Notification(event) => event.r#type.into(),
+        }
+    }
 }
