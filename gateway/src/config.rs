@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::auth::ApiKey;
+use crate::auth::{ApiKey, Keys};
 use crate::{Error, limits};
 
 /// Settings of the gateway.
@@ -58,8 +58,9 @@ pub struct Options {
 }
 
 impl Options {
-    /// What no single type can check.
-    pub(crate) fn validate(&self) -> Result<(), Error> {
+    /// What no single type can check, the API keys included.
+    pub fn validate(&self) -> Result<(), Error> {
+        Keys::parse(&self.api_keys)?;
         let refuse = |key, problem: &str| Err(Error::Options { key, problem: problem.into() });
         let at_least_one = [
             ("max_connections", self.max_connections),

@@ -59,7 +59,7 @@ impl Executor {
         };
         limits::scan(&params.query, self.max_tokens)
             .map_err(|f| refuse(vec![f.into_server_error()]))?;
-        let document = parse_query(&params.query).map_err(|e| refuse(vec![e.into()]))?;
+        let document = parse_query(&params.query).map_err(|e| refuse(vec![syntax_error(e)]))?;
         let within = limits::expansion(&document, self.max_fields, self.max_depth);
         within.map_err(|f| refuse(vec![f.into_server_error()]))?;
         let operation = operation(&document, params.operation_name.as_deref())
@@ -165,10 +165,31 @@ fn code(error: &ServerError) -> Option<Code> {
     }
 }
 
+/// What the parser says, without the line of the document that it quotes.
+fn syntax_error(error: async_graphql::parser::Error) -> ServerError {
+    let mut error = ServerError::from(error);
+    if let Some((_, expected)) = error.message.rsplit_once(" = ") {
+        error.message = format!("the document is not GraphQL: {expected}");
+    }
+    error
+}
+
+/// Makes an error of async-graphql's one of ours.
 fn ensure_code(error: &mut ServerError, otherwise: Code) {
     if code(error).is_none() {
         error.extensions = Some(extensions(otherwise));
+        error.message = without_value(&error.message);
     }
+}
+
+/// `message` without the value that was found instead of one of the right type: it may be what
+/// must not be repeated.
+fn without_value(message: &str) -> String {
+    const FOUND: &str = ", found ";
+    const WHERE: &str = " (occurred while parsing";
+    let Some((expected, rest)) = message.split_once(FOUND) else { return message.to_owned() };
+    let place = rest.find(WHERE).map_or("", |at| &rest[at..]);
+    format!("{expected}.{place}")
 }
 
 impl From<Failure> for Answer {
@@ -180,23 +201,33 @@ impl From<Failure> for Answer {
 impl From<Response> for Answer {
     fn from(response: Response) -> Self {
         let Response { data, mut errors, .. } = response;
-        // Whatever fails while it is executed has a path; what is found before has none.
-        if data == Value::Null && !errors.is_empty() && errors.iter().all(|e| e.path.is_empty()) {
+        let data = propagated(data, &errors);
+        // Our resolvers' errors have a code. One of async-graphql's is about the document or its
+        // variables; where there is nothing else, GraphQL has no `data` (specification §7.1).
+        if data == Value::Null && !errors.is_empty() && errors.iter().all(|e| code(e).is_none()) {
             return Self::refused(errors, Code::ValidationFailed);
         }
         errors.truncate(MAX_ERRORS);
-        errors.iter_mut().for_each(|error| ensure_code(error, Code::Invalid));
-        Self { data: Some(propagated(data, &errors)), errors }
+        errors.iter_mut().for_each(|error| ensure_code(error, Code::ValidationFailed));
+        Self { data: Some(data), errors }
     }
 }
 
 /// async-graphql leaves out a field of the root that can't be null and failed; GraphQL wants the
-/// whole of `data` to be null then (specification §6.4.4).
+/// whole of `data` to be null then (specification §6.4.4). Where everything was skipped, it has
+/// null for an empty object.
 fn propagated(data: Value, errors: &[ServerError]) -> Value {
-    let Value::Object(fields) = &data else { return data };
+    let fields = match &data {
+        Value::Object(fields) => fields,
+        Value::Null if errors.is_empty() => return Value::Object(Default::default()),
+        _ => return data,
+    };
     let is_missing = |error: &ServerError| match error.path.as_slice() {
         [PathSegment::Field(root)] => !fields.contains_key(root.as_str()),
         _ => false,
     };
     if errors.iter().any(is_missing) { Value::Null } else { data }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use async_graphql::Variables;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
+use serde_json::error::Category;
 
 /// The parameters of a request, of the right types.
 #[derive(Debug, Default, Deserialize)]
@@ -13,6 +14,17 @@ pub(crate) struct Params {
     pub query: String,
     pub operation_name: Option<String>,
     pub variables: Variables,
+}
+
+/// What is wrong with JSON that should have been a request, or a message, without its values.
+pub(crate) fn problem(error: &serde_json::Error, expected: &str) -> String {
+    let (line, column) = (error.line(), error.column());
+    match error.classify() {
+        Category::Data => format!("expected {expected} (line {line}, column {column})"),
+        Category::Syntax | Category::Eof | Category::Io => {
+            format!("not JSON (line {line}, column {column})")
+        }
+    }
 }
 
 /// A JSON object with the parameters. Others than these are ignored.

@@ -8,7 +8,7 @@ use comanda_schemas::{Event, OrderEvent, OrderEventType, OrderId, Timestamp, Tra
 use comanda_store::{AnyEvent, OrderView, Recorded, Store, StoredEvent, fingerprint, fold};
 use metrics::counter;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::debug;
 
 use crate::failure::{Code, Failure};
 use crate::input::PlaceOrder;
@@ -78,7 +78,7 @@ impl Placing {
         counter!(PLACEMENTS_TOTAL, "outcome" => label).increment(1);
         let (id, known) = outcome?;
         if known.is_new {
-            info!(order_id = %id, "order accepted");
+            debug!(order_id = %id, "order accepted");
         }
         self.answer(id, wanted, known).await
     }

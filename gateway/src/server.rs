@@ -56,9 +56,9 @@ pub(crate) async fn serve<F>(
         tokio::spawn(async move {
             let _held = (slot, Held::new(CONNECTIONS));
             let connection = http.serve_connection_with_upgrades(TokioIo::new(stream), service);
-            match abort.run_until_cancelled(watcher.watch(connection)).await {
-                Some(Err(error)) => debug!(%error, "connection ended"),
-                Some(Ok(())) | None => {}
+            let served = abort.run_until_cancelled(watcher.watch(connection)).await;
+            if let Some(Err(error)) = served {
+                debug!(%error, "connection ended");
             }
         });
     }

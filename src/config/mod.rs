@@ -299,6 +299,7 @@ fn validate(settings: &Settings) -> Result<()> {
             bail!("the configuration is not valid:\n  {message}");
         }
     }
+    settings.gateway.validate().context("gateway")?;
     tracing_subscriber::EnvFilter::try_new(&settings.log.level)
         .with_context(|| format!("log.level is not a filter: {:?}", settings.log.level))?;
     Ok(())

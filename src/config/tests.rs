@@ -47,6 +47,9 @@ fn mistakes_are_named_with_their_key() {
     assert!(refusal(&["engine.drain_ms=999999"], &[]).contains("engine.drain_ms"));
     assert!(refusal(&["topics.prefix=a b"], &[]).contains("topic names"));
     assert!(refusal(&["no-equals-sign"], &[]).contains("section.key=value"));
+    assert!(refusal(&["gateway.max_depth=1000"], &[]).contains("max_depth"));
+    let key = r#"gateway.api_keys=[{ name = "a", sha256 = "12", role = "operator" }]"#;
+    assert!(refusal(&[key], &[]).contains("sha256"));
     let file = tempfile::NamedTempFile::with_suffix(".toml").unwrap();
     std::fs::write(file.path(), "[gatway]\nlisten = \"x\"\n").unwrap();
     let Err(error) = load(Some(file.path()), &[], &[]) else { panic!("accepted") };

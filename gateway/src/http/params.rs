@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use crate::failure::{Code, Failure};
-use crate::params::Params;
+use crate::params::{Params, problem};
 
 fn bad(message: String) -> Failure {
     Failure::new(Code::BadRequest, message)
@@ -36,8 +36,11 @@ pub(super) fn of_body(body: &[u8]) -> Result<Params, Failure> {
     if first == Some(&b'[') {
         return Err(bad("a batch of requests is not taken; send them one by one".into()));
     }
-    serde_json::from_slice(body)
-        .map_err(|error| bad(format!("the body is not a GraphQL request: {error}")))
+    serde_json::from_slice(body).map_err(|error| {
+        let expected = "an object with query (text), and perhaps operationName (text), variables \
+                        and extensions (objects)";
+        bad(format!("the body is no GraphQL request: {}", problem(&error, expected)))
+    })
 }
 
 /// From the query of a GET's URL.
@@ -65,7 +68,7 @@ fn json<'a, T: Deserialize<'a>>(
     match text.filter(|text| !text.is_empty()) {
         None => Ok(None),
         Some(text) => serde_json::from_str(text)
-            .map_err(|error| bad(format!("the parameter {name} is not a JSON object: {error}"))),
+            .map_err(|error| bad(format!("parameter {name}: {}", problem(&error, "an object")))),
     }
 }
 

@@ -11,9 +11,10 @@ const DEFAULT_PAGE: u32 = 20;
 /// Most orders on a page.
 const MAX_PAGE: u32 = 100;
 
-/// A page of orders.
+/// The type `OrderConnection`.
 pub(crate) struct OrderConnection(Listing);
 
+/// A page of orders.
 #[Object(serial)]
 impl OrderConnection {
     /// The orders with their cursors.

@@ -13,7 +13,7 @@ use crate::input::{ErrorCode, PlaceOrder, UserError};
 use crate::metrics::PLACEMENTS_TOTAL;
 use crate::place::{Placed, Refused};
 
-/// Placing orders. An order that is answered with a receipt is stored.
+/// The root of mutations.
 pub(crate) struct Mutation;
 
 /// What became of an order that was to be placed.
@@ -28,6 +28,7 @@ pub(crate) struct PlaceOrderPayload {
     errors: Vec<UserError>,
 }
 
+/// Placing orders. An order that is answered with a receipt is stored.
 #[Object]
 impl Mutation {
     /// Places an order. What is wrong with the order comes back as `errors`; where the system

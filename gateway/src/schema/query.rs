@@ -10,10 +10,11 @@ use super::{Asker, House};
 use crate::auth::Principal;
 use crate::failure::Failure;
 
-/// Reading orders, as the order store has them: a moment behind what is stored on Kafka. A receipt
-/// makes up for that.
+/// The root of queries.
 pub(crate) struct Query;
 
+/// Reading orders, as the order store has them: a moment behind what is stored on Kafka. A receipt
+/// makes up for that.
 #[Object]
 impl Query {
     /// One order; null where there is none that the caller may see.

@@ -3,10 +3,11 @@
 use async_graphql::{InputValueError, InputValueResult, Scalar, ScalarType, Value};
 use comanda_schemas::Timestamp;
 
-/// A whole number of 64 bits, as a JSON number. JavaScript holds those up to 2^53 - 1 exactly.
+/// The scalar `Long`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Long(pub i64);
 
+/// A whole number of 64 bits, as a JSON number. JavaScript holds those up to 2^53 - 1 exactly.
 #[Scalar(name = "Long")]
 impl ScalarType for Long {
     fn parse(value: Value) -> InputValueResult<Self> {
@@ -26,10 +27,11 @@ impl ScalarType for Long {
     }
 }
 
-/// A point in time as RFC 3339 has it, e.g. `2026-11-24T12:00:00.000001Z`; answers are in UTC.
+/// The scalar `DateTime`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct DateTime(pub Timestamp);
 
+/// A point in time as RFC 3339 has it, e.g. `2026-11-24T12:00:00.000001Z`; answers are in UTC.
 #[Scalar(name = "DateTime", specified_by_url = "https://scalars.graphql.org/andimarek/date-time")]
 impl ScalarType for DateTime {
     fn parse(value: Value) -> InputValueResult<Self> {

@@ -9,7 +9,7 @@ use super::{Asker, House};
 use crate::failure::{Code, Failure};
 use crate::updates::{Cursor, Update, Watch};
 
-/// Watching orders.
+/// The root of subscriptions.
 pub(crate) struct Subscription;
 
 /// Something that happened to an order.
@@ -41,6 +41,7 @@ impl OrderUpdate {
     }
 }
 
+/// Watching orders.
 #[GraphQl]
 impl Subscription {
     /// What happens to one order, or, without `orderId`, to all that the caller may see.

@@ -9,7 +9,7 @@ use comanda_store::{MAX_PAGE, OrderView, Position, StoredEvent};
 use futures_util::{Stream, stream};
 
 use super::hub::{Interest, Listening};
-use super::{Cursor, Inner, Live, Update, Watch, kind};
+use super::{Cursor, Inner, Live, Update, Watch};
 use crate::auth::Principal;
 use crate::failure::{Code, Failure};
 use crate::metrics::{Held, SUBSCRIPTIONS};
@@ -134,7 +134,7 @@ impl Feed {
         if self.inner.is_visible(&self.watch, live).await? {
             self.ready.push_back(Update {
                 cursor: self.cursor.clone(),
-                kind: kind(event),
+                kind: event.into(),
                 at: event.occurred_at(),
                 order_id: event.order_id(),
                 event_id: event.event_id(),

@@ -1,6 +1,7 @@
 //! From one consumer to everybody who listens.
 
 use std::collections::{HashMap, HashSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -131,7 +132,22 @@ impl Hub {
         let (sender, started) = watch::channel(None);
         let (hub, run, runtime) = (self.clone(), state.run, Handle::current());
         let thread = thread::Builder::new().name("order-updates".into());
-        match thread.spawn(move || reader::run(&hub, run, &sender, &runtime)) {
+        let reading = move || {
+            let reading = || reader::run(&hub, run, &sender, &runtime);
+            let outcome = catch_unwind(AssertUnwindSafe(reading));
+            let failure = match outcome {
+                // Nobody listens, so nobody is told.
+                Ok(Ok(())) => interrupted(),
+                Ok(Err(failure)) => failure,
+                Err(_) => {
+                    error!("reading the order updates panicked");
+                    interrupted()
+                }
+            };
+            hub.ended(run, &failure);
+            sender.send_replace(Some(Err(failure)));
+        };
+        match thread.spawn(reading) {
             Ok(_) => state.consumer = Some(Consumer { at: None, started }),
             Err(error) => error!(%error, "the thread for order updates does not start"),
         }

@@ -13,10 +13,7 @@ mod reader;
 use std::sync::Arc;
 use std::time::Duration;
 
-use comanda_schemas::{
-    KafkaOptions, NotificationEventType, OrderEventType, OrderId, PaymentEventType, Registry,
-    Timestamp, Topic, TopicNames,
-};
+use comanda_schemas::{KafkaOptions, OrderId, Registry, Timestamp, Topic, TopicNames};
 use comanda_store::{AnyEvent, Position, Store, TimelineKind};
 use futures_util::Stream;
 use tokio_util::sync::CancellationToken;
@@ -108,30 +105,5 @@ impl Updates {
     ) -> Result<impl Stream<Item = Result<Update, Failure>> + Send + use<>, Failure> {
         let feed = Feed::open(self.inner.clone(), watch, after).await?;
         Ok(feed.into_stream())
-    }
-}
-
-/// What an event is in an order's timeline.
-fn kind(event: &AnyEvent) -> TimelineKind {
-    match event {
-        AnyEvent::Order(event) => match event.r#type {
-            OrderEventType::Placed => TimelineKind::OrderPlaced,
-            OrderEventType::Updated => TimelineKind::OrderUpdated,
-            OrderEventType::Cancelled => TimelineKind::OrderCancelled,
-            OrderEventType::Unknown => TimelineKind::Unknown,
-        },
-        AnyEvent::Payment(event) => match event.r#type {
-            PaymentEventType::Succeeded => TimelineKind::PaymentSucceeded,
-            PaymentEventType::Failed => TimelineKind::PaymentFailed,
-            PaymentEventType::Refunded => TimelineKind::PaymentRefunded,
-            PaymentEventType::Voided => TimelineKind::PaymentVoided,
-            PaymentEventType::ChangeRejected => TimelineKind::ChangeRejected,
-            PaymentEventType::Unknown => TimelineKind::Unknown,
-        },
-        AnyEvent::Notification(event) => match event.r#type {
-            NotificationEventType::Sent => TimelineKind::NotificationSent,
-            NotificationEventType::Failed => TimelineKind::NotificationFailed,
-            NotificationEventType::Unknown => TimelineKind::Unknown,
-        },
     }
 }

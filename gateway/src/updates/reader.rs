@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use comanda_schemas::headers::error_chain;
 use comanda_schemas::scan::is_passing;
 use comanda_schemas::{
-    Event, KafkaOptions, NotificationEvent, OrderEvent, OrderId, PaymentEvent, ReadError, Registry,
-    Topic, TopicNames,
+    ClientLog, Event, KafkaOptions, NotificationEvent, OrderEvent, OrderId, PaymentEvent,
+    ReadError, Registry, Topic, TopicNames,
 };
 use comanda_store::{AnyEvent, Position, Store};
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -41,43 +41,23 @@ pub(super) struct Parts {
     pub store: Store,
 }
 
-/// Reads until nobody listens any more, the shutdown, or an error that won't pass.
+/// Reads until nobody listens any more; a failure where it is over for another reason.
 pub(super) fn run(
     hub: &Hub,
     run: u64,
     started: &watch::Sender<Option<Result<Start, Failure>>>,
     runtime: &Handle,
-) {
+) -> Result<(), Failure> {
     let parts = hub.parts();
-    let positions = match runtime.block_on(parts.store.positions()) {
-        Ok(positions) => positions,
-        Err(error) => return give_up(hub, run, started, &error.into()),
-    };
-    let (consumer, start) = match open(parts, &positions) {
-        Ok(opened) => opened,
-        Err(error) => {
-            warn!(error = error_chain(&error), "order updates can't be read");
-            return give_up(hub, run, started, &interrupted());
-        }
-    };
+    let positions = runtime.block_on(parts.store.positions())?;
+    let (consumer, start) = open(parts, &positions).map_err(|error| lost(&error))?;
     info!("order updates are read");
     hub.started(run, &start);
     started.send_replace(Some(Ok(start)));
     let reading = Reading { hub, run, runtime, topics: topics(&parts.names) };
-    match reading.read(&consumer) {
-        Ok(()) => info!("order updates are not read any more, nobody listens"),
-        Err(failure) => hub.ended(run, &failure),
-    }
-}
-
-fn give_up(
-    hub: &Hub,
-    run: u64,
-    started: &watch::Sender<Option<Result<Start, Failure>>>,
-    failure: &Failure,
-) {
-    hub.ended(run, failure);
-    started.send_replace(Some(Err(failure.clone())));
+    reading.read(&consumer)?;
+    info!("order updates are not read any more, nobody listens");
+    Ok(())
 }
 
 fn topics(names: &TopicNames) -> HashMap<String, Topic> {
@@ -85,7 +65,7 @@ fn topics(names: &TopicNames) -> HashMap<String, Topic> {
 }
 
 /// A consumer of all partitions of the three topics, and where it stands.
-fn open(parts: &Parts, positions: &[Position]) -> KafkaResult<(BaseConsumer, Start)> {
+fn open(parts: &Parts, positions: &[Position]) -> KafkaResult<(BaseConsumer<ClientLog>, Start)> {
     let mut config = parts.kafka.client_config("gateway-updates");
     config
         // Never joined; librdkafka wants a name all the same.
@@ -96,7 +76,7 @@ fn open(parts: &Parts, positions: &[Position]) -> KafkaResult<(BaseConsumer, Sta
         .set("auto.offset.reset", "earliest")
         .set("fetch.queue.backoff.ms", "50")
         .set("queued.max.messages.kbytes", "16384");
-    let consumer: BaseConsumer = config.create()?;
+    let consumer: BaseConsumer<ClientLog> = config.create_with_context(ClientLog)?;
     let mut list = TopicPartitionList::new();
     let (mut next, mut ends) = (Cursor::default(), Cursor::default());
     for (name, topic) in topics(&parts.names) {
@@ -127,7 +107,7 @@ struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    fn read(&self, consumer: &BaseConsumer) -> Result<(), Failure> {
+    fn read(&self, consumer: &BaseConsumer<ClientLog>) -> Result<(), Failure> {
         let mut look_at = Instant::now();
         loop {
             if Instant::now() >= look_at {
@@ -205,6 +185,6 @@ impl Reading<'_> {
 }
 
 fn lost(error: &KafkaError) -> Failure {
-    warn!(error = error_chain(error), "order updates can't be read any more");
+    warn!(error = error_chain(error), "order updates can't be read");
     interrupted()
 }

@@ -18,7 +18,7 @@ use crate::auth::{self, Caller};
 use crate::failure::{Code, Failure};
 use crate::http::{Gateway, trace};
 use crate::metrics::{Held, WEBSOCKETS};
-use crate::params::Params;
+use crate::params::{Params, problem};
 use crate::schema::Asker;
 
 /// How long the client may take to answer a close frame.
@@ -130,7 +130,10 @@ impl Connection {
             return ControlFlow::Break(Close::bad_message("it is not text"));
         };
         match serde_json::from_str(text) {
-            Err(error) => ControlFlow::Break(Close::bad_message(&error.to_string())),
+            Err(error) => {
+                let problem = problem(&error, "a message of graphql-transport-ws");
+                ControlFlow::Break(Close::bad_message(&problem))
+            }
             Ok(FromClient::Ping { payload }) => {
                 ControlFlow::Continue(Some(FromGateway::Pong { payload }.to_text()))
             }

@@ -118,13 +118,27 @@ async fn an_order_with_nonsense_in_it_is_told_what_is_wrong() -> Result<()> {
 async fn a_card_number_is_repeated_nowhere() -> Result<()> {
     let house = House::open().await?;
     let card = 4242_4242_4242_4242u64;
-    for value in [json!(card.to_string()), json!(card), json!([card.to_string()])] {
+    let text = card.to_string();
+    for (field, value) in [
+        ("paymentMethod", json!(text)),
+        ("paymentMethod", json!(card)),
+        ("paymentMethod", json!([text])),
+        ("contact", json!(text)),
+        ("lines", json!(text)),
+        ("lines", json!([[card]])),
+    ] {
         let mut input = order("ana", None);
-        input["paymentMethod"] = value;
+        input[field] = value;
         let variables = json!({ "input": input });
         let (_, answer) = house.ask(Some(OPERATOR), crate::house::PLACE, variables).await?;
         assert!(answer["errors"].is_array() || answer["data"]["placeOrder"]["order"].is_null());
         assert!(!answer.to_string().contains("4242"), "{answer}");
+    }
+    let document = format!("mutation {{ placeOrder(input: {{ paymentMethod: \"{text}) }} }}");
+    for body in [json!({ "query": document }), json!({ "query": "{a}", "variables": text })] {
+        let request = house.http.post(house.url()).bearer_auth(OPERATOR).json(&body);
+        let answer = request.send().await?.text().await?;
+        assert!(answer.contains("errors") && !answer.contains("4242"), "{answer}");
     }
     Ok(())
 }

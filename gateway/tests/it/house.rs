@@ -36,6 +36,8 @@ pub struct House {
     pub http: reqwest::Client,
     pub shutdown: CancellationToken,
     pub serving: Option<JoinHandle<Result<(), comanda_gateway::Error>>>,
+    /// The gateway's own.
+    pub gateways_producer: Option<Producer>,
     producing: comanda_producer::Options,
     _folder: TempDir,
 }
@@ -126,12 +128,15 @@ impl House {
             http: reqwest::Client::builder().no_proxy().build()?,
             shutdown,
             serving: None,
+            gateways_producer: None,
             producing,
             _folder: folder,
         };
         let mut options = options();
         edit(&mut options);
-        let service = house.another(options).await?;
+        let producer = house.producer().await?;
+        house.gateways_producer = Some(producer.clone());
+        let service = Service::build(options, house.parts(producer)).await?;
         house.addr = service.addr();
         house.serving = Some(tokio::spawn(service.run_until_stopped(house.shutdown.clone())));
         Ok(house)
@@ -139,14 +144,18 @@ impl House {
 
     /// A gateway on the same topics and the same store.
     pub async fn another(&self, options: Options) -> Result<Service> {
-        let parts = Parts {
-            producer: self.producer().await?,
+        let producer = self.producer().await?;
+        Ok(Service::build(options, self.parts(producer)).await?)
+    }
+
+    fn parts(&self, producer: Producer) -> Parts {
+        Parts {
+            producer,
             store: self.store.clone(),
             registry: self.registry.clone(),
             kafka: self.kafka.clone(),
             names: self.names.clone(),
-        };
-        Ok(Service::build(options, parts).await?)
+        }
     }
 
     /// A producer of events, as the gateway and the processors have one.

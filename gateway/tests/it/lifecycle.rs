@@ -1,31 +1,32 @@
 //! Starting and stopping.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use comanda_gateway::{ApiKey, Error};
-use comanda_schemas::OrderEvent;
 use serde_json::json;
 use tokio::time::timeout;
 
-use crate::house::{ANA, House, OPERATOR, PATIENCE, PLACE, options, order};
+use crate::house::{ANA, House, OPERATOR, PATIENCE, PLACE, eventually, options, order};
 use crate::ws_client::WsClient;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_accepted_request_is_finished_after_the_shutdown() -> Result<()> {
     let mut house = House::open().await?;
     house.placed(ANA, order("ana", None)).await?;
-    let round_trip = std::time::Duration::from_millis(700);
+    let round_trip = Duration::from_millis(700);
     house.broker.with_cluster(move |cluster| cluster.broker_round_trip_time(1, round_trip))?;
     let placing = house.place(ANA, order("ana", None));
-    let producer = house.producer::<OrderEvent>().await?;
+    let producer = house.gateways_producer.clone().unwrap();
     let stopping = async {
-        // The request has reached the gateway once something of it is on its way to the broker;
-        // a second producer's answer takes as long as the first one's.
-        tokio::time::sleep(round_trip / 4).await;
+        let is_on_its_way = || async { Ok((!producer.drain(Duration::ZERO).await).then_some(())) };
+        eventually("a record on its way", is_on_its_way).await?;
         house.shutdown.cancel();
+        Ok::<_, anyhow::Error>(())
     };
-    let (placed, ()) = tokio::join!(placing, stopping);
+    let (placed, stopping) = tokio::join!(placing, stopping);
+    stopping?;
     assert_eq!(placed?["errors"], json!([]));
-    drop(producer);
     let serving = house.serving.take().unwrap();
     timeout(PATIENCE, serving).await???;
     assert!(house.http.post(house.url()).send().await.is_err(), "nobody listens any more");

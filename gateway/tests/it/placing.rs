@@ -209,8 +209,12 @@ async fn a_broker_that_is_away_is_a_retriable_failure() -> Result<()> {
     house.broker.with_cluster(|cluster| cluster.broker_down(1))?;
     let (status, answer) =
         house.ask(Some(ANA), PLACE, json!({ "input": order("ana", Some("k-1")) })).await?;
-    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{answer}");
-    assert_eq!(code(&answer), "BROKER_UNAVAILABLE");
+    match code(&answer) {
+        "BROKER_UNAVAILABLE" => assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE),
+        // The connection broke after the record was written to it.
+        "OUTCOME_UNKNOWN" => assert_eq!(status, StatusCode::GATEWAY_TIMEOUT),
+        _ => panic!("{answer}"),
+    }
     assert_eq!(answer["errors"][0]["extensions"]["retriable"], json!(true));
     house.broker.with_cluster(|cluster| cluster.broker_up(1))?;
     house.placed(ANA, order("ana", Some("k-1"))).await?;
