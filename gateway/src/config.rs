@@ -64,6 +64,7 @@ impl Options {
         let refuse = |key, problem: &str| Err(Error::Options { key, problem: problem.into() });
         let at_least_one = [
             ("max_connections", self.max_connections),
+            ("max_body_bytes", self.max_body_bytes.try_into().unwrap_or(u32::MAX)),
             ("max_batch", self.max_batch),
             ("max_lines", self.max_lines),
             ("ws_max_operations", self.ws_max_operations),

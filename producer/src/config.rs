@@ -21,7 +21,8 @@ pub struct Options {
 }
 
 impl Options {
-    pub(crate) fn client_config(&self, kafka: &KafkaOptions) -> ClientConfig {
+    /// The configuration of the producer's client.
+    pub fn client_config(&self, kafka: &KafkaOptions) -> ClientConfig {
         let mut config = kafka.client_config("producer");
         config
             .set("enable.idempotence", "true")

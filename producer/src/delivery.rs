@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use comanda_schemas::{log_error, log_line};
-use metrics::gauge;
+use metrics::{Gauge, gauge};
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -30,13 +30,14 @@ pub(crate) struct Pending {
 }
 
 /// Counts what is in flight.
-#[derive(Debug)]
 pub(crate) struct InFlight {
     max_records: u64,
     max_bytes: u64,
     records: AtomicU64,
     bytes: AtomicU64,
     emptied: Notify,
+    records_gauge: Gauge,
+    bytes_gauge: Gauge,
 }
 
 impl InFlight {
@@ -47,6 +48,8 @@ impl InFlight {
             records: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             emptied: Notify::new(),
+            records_gauge: gauge!(IN_FLIGHT_RECORDS),
+            bytes_gauge: gauge!(IN_FLIGHT_BYTES),
         }
     }
 
@@ -54,6 +57,8 @@ impl InFlight {
     pub fn enter(self: &Arc<Self>, size: u64) -> Result<Room, Error> {
         let records = self.records.fetch_add(1, Ordering::AcqRel) + 1;
         let bytes = self.bytes.fetch_add(size, Ordering::AcqRel) + size;
+        self.records_gauge.increment(1.0);
+        self.bytes_gauge.increment(size as f64);
         // Given back on drop, also when refused below.
         let room = Room { of: self.clone(), size };
         if records > self.max_records || bytes > self.max_bytes {
@@ -77,12 +82,6 @@ impl InFlight {
             emptied.await;
         }
     }
-
-    /// Publishes the gauges; called now and then, not per record.
-    pub fn report(&self) {
-        gauge!(IN_FLIGHT_RECORDS).set(self.records() as f64);
-        gauge!(IN_FLIGHT_BYTES).set(self.bytes.load(Ordering::Acquire) as f64);
-    }
 }
 
 /// The room of one record in flight, given back when dropped.
@@ -93,6 +92,8 @@ pub(crate) struct Room {
 
 impl Drop for Room {
     fn drop(&mut self) {
+        self.of.records_gauge.decrement(1.0);
+        self.of.bytes_gauge.decrement(self.size as f64);
         self.of.bytes.fetch_sub(self.size, Ordering::AcqRel);
         if self.of.records.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.of.emptied.notify_waiters();

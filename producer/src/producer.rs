@@ -7,8 +7,8 @@ use comanda_schemas::{Encoder, Event, KafkaOptions, OrderEvent, Timestamp, Trace
 use metrics::{counter, histogram};
 use rdkafka::ClientConfig;
 use rdkafka::config::FromClientConfigAndContext;
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::producer::{BaseRecord, Producer as _, ThreadedProducer};
+use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
+use rdkafka::producer::{BaseRecord, ThreadedProducer};
 use tokio::sync::oneshot;
 use tracing::{error, warn};
 
@@ -177,16 +177,6 @@ impl<E: Event> Producer<E> {
                 *current = Arc::new(client);
             }
             Err(error) => error!(%error, "a failed producer could not be replaced"),
-        }
-    }
-
-    /// Asks the broker about the topic; blocking, for readiness checks off the async workers.
-    pub fn check(&self, wait: Duration) -> Result<(), KafkaError> {
-        self.inner.in_flight.report();
-        let metadata = self.client().client().fetch_metadata(Some(&self.inner.topic), wait)?;
-        match metadata.topics().first() {
-            Some(topic) if !topic.partitions().is_empty() => Ok(()),
-            _ => Err(KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition)),
         }
     }
 

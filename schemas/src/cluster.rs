@@ -8,7 +8,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{ClientConfig, ClientContext};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
-use tracing::{debug, error, warn};
+use tracing::{debug, error};
 
 /// Connection settings, the same for producers, consumers and administration.
 #[derive(Debug, Clone, Deserialize)]
@@ -93,7 +93,6 @@ pub fn log_error(error: &KafkaError, reason: &str) {
     match error.rdkafka_error_code() {
         Some(RDKafkaErrorCode::PartitionEOF) => {}
         Some(RDKafkaErrorCode::Fatal) => error!(%error, reason, "a Kafka client failed for good"),
-        Some(RDKafkaErrorCode::AllBrokersDown) => warn!(reason, "no broker can be reached"),
         _ => debug!(%error, reason, "a Kafka client reports"),
     }
 }

@@ -145,6 +145,18 @@ impl WriterSchema {
         Ok(Self { id, reader })
     }
 
+    /// Decodes one datum into JSON, whatever its schema. Off the hot path.
+    pub fn decode_json(&self, mut datum: &[u8]) -> Result<serde_json::Value, DecodeError> {
+        let schema_id = self.id;
+        let failed = |source| DecodeError::Datum { schema_id, source: Box::new(source) };
+        let value = self.reader.read_value(&mut datum).map_err(failed)?;
+        let json = serde_json::Value::try_from(value).map_err(failed)?;
+        match datum.len() {
+            0 => Ok(json),
+            extra => Err(DecodeError::Trailing { schema_id, extra }),
+        }
+    }
+
     /// Decodes one datum, the part after the prefix.
     pub fn decode<T: DeserializeOwned>(&self, mut datum: &[u8]) -> Result<T, DecodeError> {
         let schema_id = self.id;

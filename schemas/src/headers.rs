@@ -91,7 +91,7 @@ pub fn event_headers<E: Event>(event: &E, source: &str, trace: &TraceContext) ->
     all.into_iter().fold(OwnedHeaders::new_with_capacity(all.len()), insert)
 }
 
-fn insert(headers: OwnedHeaders, (key, value): (&str, &str)) -> OwnedHeaders {
+pub(crate) fn insert(headers: OwnedHeaders, (key, value): (&str, &str)) -> OwnedHeaders {
     headers.insert(Header { key, value: Some(value) })
 }
 
@@ -102,7 +102,7 @@ pub fn text<'h, H: Headers>(headers: &'h H, key: &str) -> Option<&'h str> {
 }
 
 /// Why and where from a record went to a dead-letter topic.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetter<'a> {
     /// Topic it was consumed from.
     pub topic: &'a str,
@@ -127,7 +127,25 @@ pub struct DeadLetter<'a> {
 /// Prefix of the headers that a dead letter adds to those it was consumed with.
 pub const DEAD_LETTER_PREFIX: &str = "comanda_dlq_";
 
-impl DeadLetter<'_> {
+impl<'a> DeadLetter<'a> {
+    /// From the headers of a record in a dead-letter topic; `None` when it is no dead letter.
+    pub fn read<H: Headers>(headers: &'a H) -> Option<Self> {
+        Some(Self {
+            topic: text(headers, "comanda_dlq_topic")?,
+            partition: text(headers, "comanda_dlq_partition")?.parse().ok()?,
+            offset: text(headers, "comanda_dlq_offset")?.parse().ok()?,
+            timestamp: text(headers, "comanda_dlq_timestamp").and_then(Timestamp::parse_rfc3339),
+            group: text(headers, "comanda_dlq_group")?,
+            error_kind: text(headers, "comanda_dlq_error_kind")?,
+            error_chain: text(headers, "comanda_dlq_error_chain")?,
+            attempts: text(headers, "comanda_dlq_attempts")?.parse().ok()?,
+            first_failed_at: Timestamp::parse_rfc3339(text(
+                headers,
+                "comanda_dlq_first_failed_at",
+            )?)?,
+        })
+    }
+
     /// `original`, the headers it was consumed with, and those of this dead letter.
     pub fn headers(&self, original: Option<OwnedHeaders>) -> OwnedHeaders {
         let all = [
@@ -175,6 +193,26 @@ mod tests {
         let child = trace.child();
         assert_eq!(child.trace_id, trace.trace_id);
         assert_ne!(child.span_id, trace.span_id);
+    }
+
+    #[test]
+    fn a_dead_letter_survives_its_headers() {
+        let time = Timestamp::from_millis(1_795_484_800_123);
+        let letter = DeadLetter {
+            topic: "orders",
+            partition: 3,
+            offset: 41,
+            timestamp: None,
+            group: "comanda-payment",
+            error_kind: "decode",
+            error_chain: "not an event: the first byte is not 0",
+            attempts: 2,
+            first_failed_at: time,
+        };
+        // What the record of a stranger claims does not count.
+        let forged = DeadLetter { topic: "elsewhere", offset: 1, ..letter.clone() }.headers(None);
+        assert_eq!(DeadLetter::read(&letter.headers(Some(forged))), Some(letter));
+        assert_eq!(DeadLetter::read(&OwnedHeaders::new()), None);
     }
 
     #[test]

@@ -3,13 +3,15 @@
 //! - events: [`OrderEvent`], [`PaymentEvent`], [`NotificationEvent`], after the schemas in `avro/`
 //! - [`Topic`] and [`Stage`]: the closed list of topics; [`TopicNames`]: what a cluster calls them
 //! - [`Encoder`], [`Registry`]: Avro in the Confluent wire format
-//! - [`headers`]: CloudEvents, W3C trace context, dead letters
+//! - [`headers`]: CloudEvents, W3C trace context, dead letters; [`Redrive`], [`Redriven`]: what
+//!   becomes of those
 //! - [`KafkaOptions`]: the connection; [`scan`]: reading a topic without a consumer group
 
 mod cluster;
 mod codec;
 mod event;
 pub mod headers;
+mod redrive;
 mod registry;
 pub mod scan;
 #[cfg(test)]
@@ -24,6 +26,7 @@ pub use event::{
     OrderEventType, OrderLine, Payment, PaymentEvent, PaymentEventType, Source,
 };
 pub use headers::{DeadLetter, TraceContext};
+pub use redrive::{Redrive, Redriven};
 pub use registry::{ReadError, ReadTries, Registry, RegistryError, RegistryOptions};
 pub use topic::{Stage, Topic, TopicNames};
 pub use value::{Currency, OrderId, Timestamp};

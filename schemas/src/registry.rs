@@ -100,7 +100,7 @@ pub enum ReadError {
 
 /// How often the registry is asked for an id that it does not know. Behind a registry of several
 /// nodes a new id can be missing for a moment.
-const UNKNOWN_ID_ATTEMPTS: u32 = 5;
+const UNKNOWN_ID_ATTEMPTS: u32 = 8;
 
 /// Tells whether reading one record can still succeed, over several tries.
 #[derive(Debug, Default)]
@@ -140,6 +140,8 @@ struct Inner {
     http: reqwest::Client,
     login: Option<(String, SecretString)>,
     auto_register: bool,
+    /// Held while the registry is asked for a schema.
+    asking: tokio::sync::Mutex<()>,
     by_id: RwLock<HashMap<u32, Arc<WriterSchema>>>,
 }
 
@@ -164,7 +166,15 @@ impl Registry {
         let http = reqwest::Client::builder().timeout(timeout).no_proxy().build();
         let http = http.map_err(|e| refused(e.into()))?;
         let auto_register = options.auto_register;
-        let inner = Inner { url, settings, http, login, auto_register, by_id: RwLock::default() };
+        let inner = Inner {
+            url,
+            settings,
+            http,
+            login,
+            auto_register,
+            asking: Default::default(),
+            by_id: RwLock::default(),
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -244,11 +254,25 @@ impl Registry {
     /// Decodes a record value with the schema that wrote it, fetched when its id is new.
     pub async fn read<T: DeserializeOwned>(&self, value: &[u8]) -> Result<T, ReadError> {
         let (id, datum) = split(value)?;
-        let schema = match self.known(id) {
-            Some(schema) => schema,
-            None => self.fetch(id).await?,
-        };
-        Ok(schema.decode(datum)?)
+        Ok(self.schema(id).await?.decode(datum)?)
+    }
+
+    /// As [`Registry::read`], into JSON, whatever the schema.
+    pub async fn read_json(&self, value: &[u8]) -> Result<serde_json::Value, ReadError> {
+        let (id, datum) = split(value)?;
+        Ok(self.schema(id).await?.decode_json(datum)?)
+    }
+
+    async fn schema(&self, id: u32) -> Result<Arc<WriterSchema>, ReadError> {
+        if let Some(schema) = self.known(id) {
+            return Ok(schema);
+        }
+        // One asks, the others of the same moment wait for its answer.
+        let _asking = self.inner.asking.lock().await;
+        match self.known(id) {
+            Some(schema) => Ok(schema),
+            None => self.fetch(id).await,
+        }
     }
 
     /// As [`Registry::read`], without asking the registry: `None` when the id is new.

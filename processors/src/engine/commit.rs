@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use metrics::{counter, histogram};
 use rdkafka::consumer::Consumer;
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 use tracing::warn;
 
@@ -59,6 +59,9 @@ impl<P: Processor> Run<P> {
             }
             Failure::Aborted(error) => {
                 warn!(stage = stage::<P>(), %error, "transaction aborted; results are kept");
+            }
+            Failure::ProducerLost(error) if is_final(&error) => {
+                return Err(Self::failed("opening the transactional producer", error));
             }
             Failure::ProducerLost(error) => {
                 warn!(stage = stage::<P>(), %error, "transactional producer is replaced");
@@ -128,6 +131,18 @@ impl<P: Processor> Run<P> {
         }
         Ok(all)
     }
+}
+
+/// Whether the broker refuses the producer's settings or rights, which no waiting changes.
+fn is_final(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::InvalidTransactionTimeout
+                | RDKafkaErrorCode::TransactionalIdAuthorizationFailed
+                | RDKafkaErrorCode::ClusterAuthorizationFailed
+        )
+    )
 }
 
 /// Where a group stands in a partition.

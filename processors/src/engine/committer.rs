@@ -18,6 +18,9 @@ use super::task::Write;
 
 /// Limit of one try at the calls that may be repeated.
 const CALL: Duration = Duration::from_secs(30);
+/// Pause between two looks at what the broker has not taken yet. Not a poll: the producer has a
+/// thread for that, and the binding spins through the last millisecond of any poll's time-out.
+const DELIVERY: Duration = Duration::from_micros(200);
 
 /// What a failed transaction leaves behind.
 #[derive(Debug)]
@@ -100,7 +103,7 @@ impl Committer {
         // A commit that finds nothing left to deliver is spared librdkafka's flush, which the
         // binding polls in steps of 100 ms.
         while self.producer.in_flight_count() > 0 {
-            self.producer.poll(Duration::from_millis(1));
+            std::thread::sleep(DELIVERY);
         }
         let mut list = TopicPartitionList::with_capacity(commits.len());
         for commit in commits {
@@ -131,7 +134,7 @@ impl Committer {
                 Err((error, back))
                     if error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull) =>
                 {
-                    self.producer.poll(Duration::from_millis(10));
+                    std::thread::sleep(DELIVERY);
                     record = back;
                 }
                 Err((error, _)) => return Err(error),

@@ -13,7 +13,7 @@ pub struct Options {
     /// Name of this instance in its transactional id, the same after each restart; `auto` takes
     /// the host's name and the lowest number that no other process on the host has.
     pub instance: String,
-    /// Records begun and not yet committed, waiting ones included, at least 1.
+    /// Records begun and not yet finished, waiting ones included, at least 1.
     pub max_in_flight_records: usize,
     /// Bytes of the records begun and not yet committed.
     pub max_in_flight_bytes: usize,
@@ -35,11 +35,20 @@ pub struct Options {
     pub breaker_dead_percent: u8,
     /// Compression of what is written: `none`, `gzip`, `lz4`, `zstd` or `snappy`.
     pub compression: String,
-    /// Records in one transaction at the most.
+    /// Records in one transaction at the most, and results that wait for one.
     pub max_transaction_records: usize,
 }
 
+/// Size of a record that an engine writes, at the most; the topics it writes to must take as much
+/// (`comanda topics apply` sees to it).
+pub const MAX_MESSAGE_BYTES: u32 = 16 << 20;
+
 impl Options {
+    /// The configuration of the engine's producer, for checks before anything is connected.
+    pub fn client_config(&self, kafka: &KafkaOptions) -> ClientConfig {
+        self.producer_config(kafka, "check")
+    }
+
     pub(super) fn drain(&self) -> Duration {
         Duration::from_millis(self.drain_ms)
     }
@@ -70,6 +79,10 @@ impl Options {
             .set("partitioner", "murmur2_random")
             .set("compression.type", &self.compression)
             .set("linger.ms", "0")
+            // A failed one makes the commit fail; nobody asks about the others.
+            .set("delivery.report.only.error", "true")
+            // A dead letter is its record and headers that tell why: larger than what was read.
+            .set("message.max.bytes", MAX_MESSAGE_BYTES.to_string())
             // Paid inside each transaction.
             .set("retry.backoff.ms", "20");
         config

@@ -17,7 +17,7 @@ pub enum Error {
     /// Nearly all records became dead letters.
     #[error(
         "{stage}: {dead} of the last {window} records became dead letters, which looks like a bad \
-         deploy; stopped before more do. Their headers tell why (`comanda tail {topic}`). Raise \
+         deploy; stopped before more do. Their headers tell why (`comanda tail {topic} --from beginning`). Raise \
          `engine.breaker_dead_percent` to go on regardless"
     )]
     TooManyDeadLetters {

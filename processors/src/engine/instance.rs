@@ -28,7 +28,13 @@ impl Instance {
         let host = Some(host.trim()).filter(|h| !h.is_empty()).unwrap_or("localhost");
         for slot in 0..SLOTS {
             let path = folder.join(format!("comanda-{scope}-{slot}.lock"));
-            let claim = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
+            let claim = OpenOptions::new().create(true).truncate(false).write(true).open(path);
+            let claim = match claim {
+                Ok(claim) => claim,
+                // Another user's.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => continue,
+                Err(error) => return Err(error),
+            };
             match claim.try_lock() {
                 Ok(()) => {
                     return Ok(Self { name: format!("{host}-{slot}"), _claim: Some(claim) });

@@ -16,6 +16,7 @@ pub(super) struct Ledger<T> {
     partitions: BTreeMap<i32, Partition<T>>,
     epochs: u64,
     records: usize,
+    finished: usize,
     bytes: usize,
 }
 
@@ -122,7 +123,7 @@ impl<T> Partition<T> {
 
 impl<T> Ledger<T> {
     pub fn new() -> Self {
-        Self { partitions: BTreeMap::new(), epochs: 0, records: 0, bytes: 0 }
+        Self { partitions: BTreeMap::new(), epochs: 0, records: 0, finished: 0, bytes: 0 }
     }
 
     /// Starts a partition afresh. `inherited` is what its earlier owner finished above the
@@ -147,6 +148,7 @@ impl<T> Ledger<T> {
     pub fn forget(&mut self, partition: i32) {
         if let Some(gone) = self.partitions.remove(&partition) {
             self.records -= gone.entries.len();
+            self.finished -= gone.finished;
             self.bytes -= gone.entries.values().map(|e| e.bytes).sum::<usize>();
         }
     }
@@ -178,6 +180,7 @@ impl<T> Ledger<T> {
         if let (Some(entry), Some(result)) = (of.entries.get_mut(&offset), result) {
             entry.result = Some(result);
             of.finished += 1;
+            self.finished += 1;
         }
         true
     }
@@ -223,7 +226,9 @@ impl<T> Ledger<T> {
             if let Some(entry) = of.entries.remove(&offset) {
                 self.records -= 1;
                 self.bytes -= entry.bytes;
-                of.finished -= usize::from(entry.result.is_some());
+                let finished = usize::from(entry.result.is_some());
+                of.finished -= finished;
+                self.finished -= finished;
                 results.extend(entry.result);
             }
         }
@@ -245,7 +250,12 @@ impl<T> Ledger<T> {
         self.records
     }
 
-    /// Their bytes.
+    /// Those of them that are finished.
+    pub fn finished(&self) -> usize {
+        self.finished
+    }
+
+    /// The bytes of all.
     pub fn bytes(&self) -> usize {
         self.bytes
     }

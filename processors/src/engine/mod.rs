@@ -31,7 +31,7 @@ mod task;
 #[cfg(test)]
 mod tests;
 
-pub use config::Options;
+pub use config::{MAX_MESSAGE_BYTES, Options};
 pub use error::Error;
 pub use processor::{HandlerError, Input, Outcome, Processor};
 pub use service::{Engine, Handle};

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use metrics::counter;
+use rdkafka::consumer::Consumer;
 use rdkafka::{Message, Offset, TopicPartitionList};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -25,6 +26,9 @@ impl<P: Processor> Run<P> {
                 }
                 self.forget(&partitions);
                 self.give_back(&partitions)?;
+                if lost {
+                    self.state.joined.store(false, Ordering::Release);
+                }
                 self.report(if lost { "lost" } else { "revoked" }, &partitions);
             }
         }
@@ -58,6 +62,11 @@ impl<P: Processor> Run<P> {
             self.owned.insert(partition, owned);
         }
         answer(&self.consumer, &list, true).map_err(failed)?;
+        // librdkafka keeps a partition's pause over its unassignment: one that was paused when it
+        // was given away would come back paused, and one that comes while we are paused would not
+        // be.
+        let set = if self.paused { Consumer::pause } else { Consumer::resume };
+        set(&self.consumer, &list).map_err(failed)?;
         self.report("assigned", partitions);
         self.state.joined.store(true, Ordering::Release);
         Ok(())

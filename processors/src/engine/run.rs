@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -26,10 +27,11 @@ use super::{Error, Processor};
 
 /// How long a poll may block when nothing is in flight.
 const IDLE_POLL: Duration = Duration::from_millis(100);
-/// How long it may block when results can come in any moment.
-const BUSY_POLL: Duration = Duration::from_millis(1);
+/// How long to wait for a result before looking for new records again. Not in a poll: the binding
+/// spins through the last millisecond of any poll's time-out.
+const BUSY_WAIT: Duration = Duration::from_millis(1);
 /// Records read in one turn at the most, so that commits get theirs.
-const TURN: usize = 500;
+const TURN: usize = 2_000;
 /// A window that stays full this long stops the fetching; a pause throws prefetched records away,
 /// so a short one is sat out.
 const SATURATED: Duration = Duration::from_millis(500);
@@ -50,7 +52,7 @@ pub(super) struct Run<P: Processor> {
     completed: mpsc::Sender<Completion>,
     pub(super) completions: mpsc::Receiver<Completion>,
     full_since: Option<Instant>,
-    paused: bool,
+    pub(super) paused: bool,
     pub(super) state: Arc<State>,
     breaker: Breaker,
     pub(super) shutdown: CancellationToken,
@@ -131,6 +133,10 @@ impl<P: Processor> Run<P> {
         // Before reading anything: this ends what a predecessor of the same name left open.
         while self.committer.is_none() && !self.shutdown.is_cancelled() {
             self.open_committer()?;
+            if let (None, Some((at, _))) = (&self.committer, self.commit_after) {
+                let pause = tokio::time::sleep_until(at.into());
+                self.runtime.block_on(self.shutdown.run_until_cancelled(pause));
+            }
         }
         self.consumer
             .subscribe(&[&self.topic])
@@ -179,9 +185,17 @@ impl<P: Processor> Run<P> {
 
     // --- reading -------------------------------------------------------------------------------
 
+    /// Results that wait for their transaction have a bound of their own: they must not take the
+    /// places of calls, or slow calls would wait for transactions.
     fn is_full(&self) -> bool {
-        self.ledger.records() >= self.shared.options.max_in_flight_records
-            || self.ledger.bytes() >= self.shared.options.max_in_flight_bytes
+        let options = &self.shared.options;
+        self.unfinished() >= options.max_in_flight_records
+            || self.ledger.finished() >= options.max_transaction_records
+            || self.ledger.bytes() >= options.max_in_flight_bytes
+    }
+
+    fn unfinished(&self) -> usize {
+        self.ledger.records() - self.ledger.finished()
     }
 
     fn read(&mut self) -> Result<(), Error> {
@@ -191,17 +205,29 @@ impl<P: Processor> Run<P> {
         self.full_since = None;
         // Hysteresis: reading resumes with room for a while.
         let max = self.shared.options.max_in_flight_records;
-        if self.paused && self.ledger.records() * 5 <= max * 4 {
+        if self.paused && self.unfinished() * 5 <= max * 4 {
             self.set_paused(false);
         }
-        let mut wait = if self.ledger.records() == 0 { IDLE_POLL } else { BUSY_POLL };
-        for _ in 0..TURN {
-            if !self.poll(wait)? || self.is_full() {
+        let idle = self.ledger.records() == 0;
+        let first = if idle { IDLE_POLL } else { Duration::ZERO };
+        if !self.poll(first)? {
+            if !idle {
+                self.await_completion(BUSY_WAIT);
+            }
+            return Ok(());
+        }
+        for _ in 1..TURN {
+            if self.is_full() || !self.poll(Duration::ZERO)? {
                 break;
             }
-            wait = Duration::ZERO;
         }
         Ok(())
+    }
+
+    fn await_completion(&mut self, limit: Duration) {
+        if let Ok(completion) = self.completions.recv_timeout(limit) {
+            self.complete(completion);
+        }
     }
 
     /// The window is full: wait for room; after a while stop fetching, and serve the group.
@@ -211,10 +237,9 @@ impl<P: Processor> Run<P> {
             self.set_paused(true);
         }
         if self.paused {
-            self.poll(BUSY_POLL)?;
-        } else if let Ok(completion) = self.completions.recv_timeout(SATURATED / 10) {
-            self.complete(completion);
+            self.poll(Duration::ZERO)?;
         }
+        self.await_completion(SATURATED / 10);
         Ok(())
     }
 
@@ -227,7 +252,10 @@ impl<P: Processor> Run<P> {
             }
         });
         match changed {
-            Ok(()) => self.paused = paused,
+            Ok(()) => {
+                self.paused = paused;
+                self.state.paused.store(paused, Ordering::Release);
+            }
             Err(error) => warn!(stage = stage::<P>(), %error, "pausing or resuming failed"),
         }
     }

@@ -37,6 +37,7 @@ pub struct Engine<P: Processor> {
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub joined: AtomicBool,
+    pub paused: AtomicBool,
 }
 
 /// A view of a running engine; cheap to clone.
@@ -49,6 +50,11 @@ impl Handle {
     /// Whether it has joined its group and can work.
     pub fn is_ready(&self) -> bool {
         self.state.joined.load(Ordering::Acquire)
+    }
+
+    /// Whether it has stopped fetching, because its window stays full.
+    pub fn is_paused(&self) -> bool {
+        self.state.paused.load(Ordering::Acquire)
     }
 }
 

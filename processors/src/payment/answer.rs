@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use comanda_schemas::FailureReason;
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
 
@@ -58,6 +59,22 @@ impl Failure {
             Failure::InProgress => "in_progress".into(),
             Failure::TimedOut => "timeout".into(),
             Failure::Open(what) => code_of(Some(what)).unwrap_or_else(|| "connection_lost".into()),
+        }
+    }
+
+    /// What it means for a payment that was given up: a provider that answered, if only with an
+    /// error of its own, was reached.
+    pub fn reason(&self) -> FailureReason {
+        match self {
+            Failure::Declined { .. } => FailureReason::Declined,
+            Failure::Invalid(_) => FailureReason::Invalid,
+            Failure::Open(what) if what.starts_with("http_") => FailureReason::Unknown,
+            Failure::KeyReused | Failure::Refused(_) | Failure::InProgress => {
+                FailureReason::Unknown
+            }
+            Failure::NotSent(_) | Failure::Busy { .. } | Failure::TimedOut | Failure::Open(_) => {
+                FailureReason::Unreachable
+            }
         }
     }
 

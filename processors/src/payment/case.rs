@@ -98,7 +98,7 @@ impl<'a> Case<'a> {
         let end = if self.tries == 0 || last == Failure::InProgress {
             Err(Stop::Unresolved(last))
         } else {
-            Ok(End::failed(FailureReason::Unreachable, last.detail()))
+            Ok(End::failed(last.reason(), last.detail()))
         };
         self.unless_charged(settles, end).await
     }

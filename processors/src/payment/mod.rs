@@ -42,7 +42,7 @@ use client::Client;
 
 /// How long the provider surely remembers an idempotency key; Stripe forgets after 24 hours. For
 /// an order event older than this the key alone does not protect from a second charge.
-const KEY_LIFE: Duration = Duration::from_secs(23 * 3600);
+pub const KEY_LIFE: Duration = Duration::from_secs(23 * 3600);
 
 /// Settings of the payment processor.
 #[derive(Debug, Clone, Deserialize)]

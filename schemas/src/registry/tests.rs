@@ -124,8 +124,8 @@ async fn a_record_is_given_up_only_when_it_is_at_fault() {
             break;
         }
     }
-    // The refusal of our credentials says nothing about the record; five denials do.
-    assert_eq!(read, 6);
+    // The refusal of our credentials says nothing about the record; eight denials do.
+    assert_eq!(read, 9);
     let error = registry.read::<Nothing>(&[0, 0, 0, 0, 6]).await.unwrap_err();
     assert!(matches!(error, ReadError::Decode(DecodeError::Schema { schema_id: 6, .. })));
     assert!(!ReadTries::default().again_after(&error));

@@ -106,8 +106,9 @@ fn a_repeated_offset_and_a_late_completion_are_ignored() {
     assert_eq!(ledger.ready(9), Ready::default());
     assert!(ledger.finish(0, new, 5, Some(5)));
     assert_eq!(ledger.ready(9).records, 1);
+    assert_eq!((ledger.records(), ledger.finished()), (1, 1));
     ledger.forget(0);
-    assert_eq!((ledger.records(), ledger.bytes()), (0, 0));
+    assert_eq!((ledger.records(), ledger.finished(), ledger.bytes()), (0, 0, 0));
 }
 
 #[test]

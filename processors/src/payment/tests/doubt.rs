@@ -51,12 +51,12 @@ async fn what_the_look_up_does_not_find_is_sent_again_as_it_was() {
 }
 
 #[tokio::test]
-async fn a_provider_that_stays_broken_is_unreachable_once_nothing_is_found() {
+async fn a_provider_that_stays_broken_fails_the_order_once_nothing_is_found() {
     let provider = Provider::start().await.charging(ResponseTemplate::new(500)).await;
     let provider = provider.finding(&[]).await;
     let event = emitted(provider.handle(placed()).await);
     assert_eq!(event.r#type, PaymentEventType::Failed);
-    assert_eq!(event.payment.reason, Some(FailureReason::Unreachable));
+    assert_eq!(event.payment.reason, Some(FailureReason::Unknown));
     assert_eq!(event.payment.detail.as_deref(), Some("http_500"));
     assert_eq!(event.payment.attempts, 4);
     assert_eq!(provider.charges().await.len(), 4);
@@ -153,7 +153,7 @@ async fn payments_of_other_orders_and_versions_are_no_answer() {
     let provider = Provider::start().await.charging(ResponseTemplate::new(500)).await;
     let provider = provider.finding(&[foreign, intent(2, "succeeded")]).await;
     let event = emitted(provider.handle(placed()).await);
-    assert_eq!(event.payment.reason, Some(FailureReason::Unreachable));
+    assert_eq!(event.payment.reason, Some(FailureReason::Unknown));
 }
 
 #[tokio::test]
