@@ -1,5 +1,7 @@
 //! The command line.
 
+pub mod dlq;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -88,6 +90,18 @@ pub enum Command {
     Tail(TailArgs),
     /// Read the topics and prove or disprove the promises; exits 0 only if they hold
     Audit(AuditArgs),
+    /// List, show or redrive dead letters
+    Dlq {
+        /// What to do
+        #[command(subcommand)]
+        action: dlq::DlqAction,
+    },
+    /// Measure comanda on a broker, as ratios to the bare client library on the same one
+    Bench {
+        /// What to measure
+        #[command(subcommand)]
+        what: BenchWhat,
+    },
     /// Validate or show the settings, or hash an API key
     Config {
         /// What to do
@@ -198,6 +212,39 @@ pub struct AuditArgs {
     /// Count only what was stored at or after this time (RFC 3339, or an age such as 15m, 2h, 1d)
     #[arg(long, value_name = "TIME")]
     pub since: Option<String>,
+    /// End the output with one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `bench …`
+#[derive(Debug, Subcommand)]
+pub enum BenchWhat {
+    /// The engine under the processors: alone, and with calls to a payment provider
+    Engine(BenchEngineArgs),
+    /// One case, in a process of its own
+    #[command(hide = true)]
+    Case {
+        /// What to do, as `bench engine` writes it
+        spec: String,
+    },
+}
+
+/// `bench engine …`
+#[derive(Debug, Args)]
+pub struct BenchEngineArgs {
+    /// Orders in each case
+    #[arg(long, default_value_t = 500_000, value_parser = clap::value_parser!(u64).range(1_000..=10_000_000))]
+    pub orders: u64,
+    /// How long to measure each case at the most
+    #[arg(long, default_value_t = 10, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=600))]
+    pub seconds: u64,
+    /// How often to measure what raw and engine do; the median counts
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub rounds: u32,
+    /// Only these cases, e.g. raw,engine; raw_paced and engine_paced are the latencies
+    #[arg(long, value_delimiter = ',', value_name = "CASE,…")]
+    pub only: Vec<String>,
     /// End the output with one JSON object
     #[arg(long)]
     pub json: bool,

@@ -5,6 +5,7 @@ mod audit;
 mod cli;
 mod commands;
 mod config;
+mod output;
 mod points;
 mod progress;
 mod roles;
@@ -36,15 +37,19 @@ async fn main() -> ExitCode {
 async fn run(cli: Cli) -> Result<()> {
     let command = cli.command.unwrap_or(Command::Up);
     if let Command::Schema { kind: SchemaKind::Graphql } = &command {
-        print!("{}", comanda_gateway::sdl());
-        return Ok(());
+        return output::print(&comanda_gateway::sdl());
     }
     let file = config::file(cli.settings.config.clone());
     let loaded = Loaded::load(file.as_deref(), &cli.settings.overrides())?;
     // A command with a result of its own keeps the terminal for it.
     let quiet = matches!(
         command,
-        Command::Demo(_) | Command::Audit(_) | Command::Tail(_) | Command::Config { .. }
+        Command::Demo(_)
+            | Command::Audit(_)
+            | Command::Bench { .. }
+            | Command::Dlq { .. }
+            | Command::Tail(_)
+            | Command::Config { .. }
     ) && loaded.is_default("log.level");
     telemetry::start_logs(&loaded.settings.log, quiet)?;
     match command {
@@ -63,6 +68,8 @@ async fn run(cli: Cli) -> Result<()> {
         Command::Schemas { action: SchemasAction::Check } => commands::schemas::check(loaded).await,
         Command::Tail(args) => commands::tail::run(loaded, args).await,
         Command::Audit(args) => commands::audit::run(loaded, args).await,
+        Command::Dlq { action } => commands::dlq::run(loaded, action).await,
+        Command::Bench { what } => commands::bench::run(loaded, cli.settings, what).await,
         Command::Config { action } => match action {
             ConfigAction::Check => commands::config::check(&loaded),
             ConfigAction::Show => commands::config::show(&loaded),

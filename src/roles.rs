@@ -3,14 +3,15 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use comanda_gateway as gateway;
 use comanda_processors::{engine, notifier, payment, projector};
 use comanda_producer::Producer;
-use comanda_schemas::{Encoder, Event, Registry, Topic, TopicNames, headers};
+use comanda_schemas::{ClientLog, Encoder, Event, Registry, Topic, TopicNames, headers};
 use comanda_store::Store;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use tokio::sync::OnceCell;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -22,8 +23,8 @@ use crate::config::Settings;
 
 /// Wait between two tries to reach the registry at start.
 const REGISTRY_RETRY: Duration = Duration::from_secs(2);
-/// How often the gateway's broker is asked whether it is there, and for how long.
-const BROKER_CHECK: Duration = Duration::from_secs(2);
+/// How often Kafka is asked whether it is there, and for how long.
+const KAFKA_CHECK: Duration = Duration::from_secs(2);
 
 /// The roles of this process and whatever runs beside them. Dropping it stops all at once.
 pub struct Supervisor {
@@ -43,6 +44,14 @@ impl Supervisor {
         F: Future<Output = Result<()>> + Send + 'static,
     {
         self.parts.spawn(async move { (name, part.await) });
+    }
+
+    /// Waits for a part to end before the shutdown, which is a failure.
+    pub async fn failed(&mut self) -> anyhow::Error {
+        match self.parts.join_next().await {
+            Some(ended) => early(ended),
+            None => std::future::pending().await,
+        }
     }
 
     /// The failure of a part that has ended already, if any.
@@ -148,6 +157,9 @@ impl Wiring {
 
     async fn start_gateway(&self, supervisor: &mut Supervisor) -> Result<Option<SocketAddr>> {
         let Some(encoder) = self.encoder("gateway").await? else { return Ok(None) };
+        if !self.resolve("gateway", &Topic::ALL).await? {
+            return Ok(None);
+        }
         let settings = &self.settings;
         let producer: Producer = Producer::start(
             &settings.producer,
@@ -167,12 +179,7 @@ impl Wiring {
         let service = gateway::Service::build(settings.gateway.clone(), parts).await?;
         let addr = service.addr();
         info!(%addr, "gateway listens");
-        let connected = self.watch_broker(producer.clone());
-        self.readiness.add("gateway", move || {
-            connected.load(Ordering::Acquire).then_some(()).ok_or_else(|| {
-                "the broker does not answer, or the orders topic does not exist".to_owned()
-            })
-        });
+        self.readiness.add("gateway", || Ok(()));
         let shutdown = self.shutdown.clone();
         let drain = Duration::from_millis(settings.shutdown.deadline_ms);
         supervisor.run("gateway", async move {
@@ -183,38 +190,6 @@ impl Wiring {
         Ok(Some(addr))
     }
 
-    /// Asks the broker again and again, off the async workers; whether it answered last.
-    fn watch_broker(&self, producer: Producer) -> Arc<AtomicBool> {
-        let connected = Arc::new(AtomicBool::new(false));
-        let (state, shutdown) = (connected.clone(), self.shutdown.clone());
-        let brokers = self.settings.kafka.brokers.clone();
-        tokio::spawn(async move {
-            let mut tick = tokio::time::interval(BROKER_CHECK);
-            let mut last = None;
-            while !shutdown.is_cancelled() {
-                tick.tick().await;
-                let producer = producer.clone();
-                let asked = tokio::task::spawn_blocking(move || producer.check(BROKER_CHECK)).await;
-                let failure = match asked {
-                    Ok(Ok(())) => None,
-                    Ok(Err(error)) => Some(error.to_string()),
-                    Err(error) => Some(error.to_string()),
-                };
-                state.store(failure.is_none(), Ordering::Release);
-                if last != Some(failure.is_none()) {
-                    last = Some(failure.is_none());
-                    match failure {
-                        None => info!(brokers, "the gateway's broker answers"),
-                        Some(error) => {
-                            warn!(brokers, error, "the gateway's broker does not answer");
-                        }
-                    }
-                }
-            }
-        });
-        connected
-    }
-
     async fn start_engine<P: engine::Processor>(
         &self,
         name: &'static str,
@@ -222,6 +197,9 @@ impl Wiring {
         supervisor: &mut Supervisor,
     ) -> Result<()> {
         let Some(encoder) = self.encoder(name).await? else { return Ok(()) };
+        if !self.resolve(name, &[P::STAGE.input()]).await? {
+            return Ok(());
+        }
         let engine = engine::Engine::new(
             self.settings.engine.clone(),
             self.settings.kafka.clone(),
@@ -240,6 +218,9 @@ impl Wiring {
     }
 
     async fn start_projector(&self, supervisor: &mut Supervisor) -> Result<()> {
+        if !self.resolve("projector", &Topic::ALL).await? {
+            return Ok(());
+        }
         let service = projector::Service::new(
             self.settings.projector.clone(),
             self.settings.kafka.clone(),
@@ -269,10 +250,25 @@ impl Wiring {
     /// The encoder of `E`, as soon as the registry tells the schema's id; `None` when the
     /// shutdown came first.
     async fn encoder<E: Event>(&self, part: &'static str) -> Result<Option<Encoder<E>>> {
+        Ok(self.schema_id(part, E::TOPIC).await?.map(Encoder::new))
+    }
+
+    /// Makes the schemas of what a part reads known, so that an outage of the registry later does
+    /// not stop it; `false` when the shutdown came first.
+    async fn resolve(&self, part: &'static str, topics: &[Topic]) -> Result<bool> {
+        for topic in topics {
+            if self.schema_id(part, *topic).await?.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    async fn schema_id(&self, part: &'static str, topic: Topic) -> Result<Option<u32>> {
         self.readiness.add(part, || Err("waits for the schema registry".to_owned()));
         loop {
-            match self.registry.resolve(&self.names, E::TOPIC).await {
-                Ok(id) => return Ok(Some(Encoder::new(id))),
+            match self.registry.resolve(&self.names, topic).await {
+                Ok(id) => return Ok(Some(id)),
                 Err(error) if error.is_retriable() => {
                     warn!(part, error = headers::error_chain(&error), "trying again");
                 }
@@ -287,5 +283,49 @@ impl Wiring {
                 () = tokio::time::sleep(REGISTRY_RETRY) => {}
             }
         }
+    }
+
+    /// Asks Kafka again and again whether it is there, on a thread of its own, and lets
+    /// `/readyz` know.
+    pub fn watch_kafka(&self) {
+        let answers = Arc::new(AtomicBool::new(false));
+        let state = answers.clone();
+        self.readiness.add("kafka", move || {
+            let answers = state.load(Ordering::Acquire);
+            answers.then_some(()).ok_or_else(|| "does not answer, or lacks a topic".to_owned())
+        });
+        let (kafka, shutdown) = (self.settings.kafka.clone(), self.shutdown.clone());
+        let names = self.names.all();
+        tokio::task::spawn_blocking(move || {
+            let client: BaseConsumer<ClientLog> =
+                match kafka.client_config("health").create_with_context(ClientLog) {
+                    Ok(client) => client,
+                    Err(error) => return error!(%error, "no client to watch Kafka with"),
+                };
+            let mut last = None;
+            while !shutdown.is_cancelled() {
+                let asked = Instant::now();
+                let failure = match client.fetch_metadata(None, KAFKA_CHECK) {
+                    Err(error) => Some(error.to_string()),
+                    Ok(metadata) => {
+                        let present = |name: &&String| {
+                            metadata.topics().iter().any(|topic| topic.name() == name.as_str())
+                        };
+                        let missing = names.iter().find(|name| !present(name));
+                        missing.map(|name| format!("there is no topic {name}"))
+                    }
+                };
+                answers.store(failure.is_none(), Ordering::Release);
+                if last.replace(failure.is_none()) != Some(failure.is_none()) {
+                    match failure {
+                        None => info!(brokers = kafka.brokers, "Kafka answers"),
+                        Some(error) => warn!(brokers = kafka.brokers, error, "Kafka is not ready"),
+                    }
+                }
+                while !shutdown.is_cancelled() && asked.elapsed() < KAFKA_CHECK {
+                    std::thread::sleep(Duration::from_millis(100));
+                }
+            }
+        });
     }
 }

@@ -1,6 +1,7 @@
 //! The parts that `up` and `demo` bring along for whatever the settings leave at its default.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use comanda_gateway as gateway;
@@ -31,19 +32,18 @@ pub struct Sandbox {
     pub mailbox_url: Option<String>,
     /// URL of the payment provider.
     pub payment_url: Option<String>,
+    /// The services, stopped after the roles that use them.
+    services: Supervisor,
+    stop: CancellationToken,
     /// Folder of the order store, deleted in the end.
     _store: Option<TempDir>,
 }
 
 impl Sandbox {
-    /// Starts what is needed under `supervisor`. `free_ports` moves every address that nobody
-    /// chose to a free port.
-    pub async fn start(
-        loaded: &Loaded,
-        free_ports: bool,
-        supervisor: &mut Supervisor,
-        shutdown: &CancellationToken,
-    ) -> Result<Self> {
+    /// Starts what is needed. `free_ports` moves every address that nobody chose to a free port.
+    pub async fn start(loaded: &Loaded, free_ports: bool) -> Result<Self> {
+        let stop = CancellationToken::new();
+        let mut services = Supervisor::new(stop.clone());
         let mut settings = loaded.settings.clone();
         let listen = |key: &str, addr: SocketAddr| {
             let move_it = free_ports && loaded.is_default(key);
@@ -75,8 +75,8 @@ impl Sandbox {
                 .with_context(|| taken("schema registry", addr, "sandbox.registry_listen"))?;
             settings.registry.url = service.url();
             settings.registry.auto_register = true;
-            let stop = shutdown.clone();
-            supervisor.run("sandbox registry", async move {
+            let stop = stop.clone();
+            services.run("sandbox registry", async move {
                 service.run_until_stopped(stop).await;
                 Ok(())
             });
@@ -90,8 +90,8 @@ impl Sandbox {
             settings.payment.provider_url = service.url();
             payment_handle = Some(service.handle());
             payment_url = Some(service.url());
-            let stop = shutdown.clone();
-            supervisor.run("sandbox payment provider", async move {
+            let stop = stop.clone();
+            services.run("sandbox payment provider", async move {
                 service.run_until_stopped(stop).await;
                 Ok(())
             });
@@ -105,8 +105,8 @@ impl Sandbox {
             settings.notifier.provider_url = service.url();
             mailbox_handle = Some(service.handle());
             mailbox_url = Some(service.url());
-            let stop = shutdown.clone();
-            supervisor.run("sandbox mailbox", async move {
+            let stop = stop.clone();
+            services.run("sandbox mailbox", async move {
                 service.run_until_stopped(stop).await;
                 Ok(())
             });
@@ -133,8 +133,18 @@ impl Sandbox {
             mailbox: mailbox_handle,
             mailbox_url,
             payment_url,
+            services,
+            stop,
             _store: store,
         })
+    }
+}
+
+impl Sandbox {
+    /// Stops the services, up to `deadline`; the roles have stopped before.
+    pub async fn close(self, deadline: Duration) -> Result<()> {
+        self.stop.cancel();
+        self.services.wait(deadline).await
     }
 }
 

@@ -1,5 +1,7 @@
 //! Ctrl-C and SIGTERM: the first asks for an orderly stop, the second ends the process at once.
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Context, Result};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -8,6 +10,9 @@ use tracing::{info, warn};
 /// Exit code after a second signal, as a shell has it for SIGTERM.
 const KILLED: i32 = 143;
 
+/// Signals within this time are one and the same request.
+const SAME_STOP: Duration = Duration::from_millis(300);
+
 /// A token that is cancelled by the first signal.
 pub fn shutdown_token() -> Result<CancellationToken> {
     let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
@@ -15,17 +20,24 @@ pub fn shutdown_token() -> Result<CancellationToken> {
     let token = CancellationToken::new();
     let shutdown = token.clone();
     tokio::spawn(async move {
-        for first in [true, false] {
+        let mut began = None;
+        loop {
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
             }
-            if first {
-                info!("stopping; a second signal stops at once");
-                shutdown.cancel();
-            } else {
-                warn!("stopped at once");
-                std::process::exit(KILLED);
+            match began {
+                None => {
+                    info!("stopping; a second signal stops at once");
+                    began = Some(Instant::now());
+                    shutdown.cancel();
+                }
+                // Supervisors send one stop to the process and to its group, which makes two.
+                Some(first) if first.elapsed() < SAME_STOP => {}
+                Some(_) => {
+                    warn!("stopped at once");
+                    std::process::exit(KILLED);
+                }
             }
         }
     });

@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 
@@ -16,6 +16,9 @@ const SECONDS: [f64; 16] = [
 /// Buckets of the histograms that count records.
 const RECORDS: [f64; 8] = [1.0, 5.0, 10.0, 50.0, 100.0, 500.0, 1000.0, 5000.0];
 
+/// Buckets of the histograms that count bytes.
+const BYTES: [f64; 7] = [0.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 65536.0];
+
 /// Starts logging to standard error, so that standard output stays a command's own. `RUST_LOG`
 /// wins over the settings.
 pub fn start_logs(log: &Log, quiet: bool) -> Result<()> {
@@ -24,10 +27,13 @@ pub fn start_logs(log: &Log, quiet: bool) -> Result<()> {
         _ if quiet => "error".to_owned(),
         _ => log.level.clone(),
     };
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::try_new(directives)?)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
+    let builder =
+        tracing_subscriber::fmt()
+            .with_env_filter(EnvFilter::try_new(&directives).with_context(|| {
+                format!("{directives:?} in RUST_LOG or log.level is no log filter")
+            })?)
+            .with_writer(std::io::stderr)
+            .with_ansi(std::io::stderr().is_terminal());
     match log.format {
         LogFormat::Text => builder.with_target(false).init(),
         LogFormat::Json => builder.json().flatten_event(true).init(),
@@ -40,5 +46,6 @@ pub fn start_metrics() -> Result<PrometheusHandle> {
     Ok(PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS)?
         .set_buckets_for_metric(Matcher::Suffix("_records".into()), &RECORDS)?
+        .set_buckets_for_metric(Matcher::Suffix("_bytes".into()), &BYTES)?
         .install_recorder()?)
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use comanda_schemas::{ClientLog, KafkaOptions};
+use comanda_processors::engine::MAX_MESSAGE_BYTES;
+use comanda_schemas::{ClientLog, KafkaOptions, Topic};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::error::RDKafkaErrorCode;
 
@@ -34,17 +35,20 @@ pub async fn apply(kafka: &KafkaOptions, topics: &Topics) -> Result<Vec<(String,
     let present = partitions(kafka.clone()).await?;
     let names = topics.names().all();
     let retention = topics.retention_ms.to_string();
+    let (orders, largest) = (topics.names().name(Topic::Orders), MAX_MESSAGE_BYTES.to_string());
     let missing: Vec<NewTopic<'_>> = names
         .iter()
         .filter(|name| !present.contains_key(*name))
         .map(|name| {
-            NewTopic::new(
+            let topic = NewTopic::new(
                 name,
                 topics.partitions,
                 TopicReplication::Fixed(topics.replication_factor),
             )
             .set("cleanup.policy", "delete")
-            .set("retention.ms", &retention)
+            .set("retention.ms", &retention);
+            // What is made of a record is larger than the record.
+            if *name == orders { topic } else { topic.set("max.message.bytes", &largest) }
         })
         .collect();
     let options = AdminOptions::new().operation_timeout(Some(ASK)).request_timeout(Some(ASK));

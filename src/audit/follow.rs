@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
-use comanda_schemas::scan::{From, Scan, Step};
+use anyhow::Result;
+use comanda_schemas::scan::{From, Scan, ScanError, Step};
 use comanda_schemas::{
-    DecodeError, KafkaOptions, NotificationEvent, PaymentEvent, ReadError, Registry, Source, Stage,
-    Topic, TopicNames, headers,
+    DeadLetter, DecodeError, KafkaOptions, NotificationEvent, PaymentEvent, ReadError, Redrive,
+    Redriven, Registry, Source, Stage, Topic, TopicNames,
 };
 use rdkafka::Message;
 use rdkafka::message::BorrowedMessage;
@@ -69,7 +69,7 @@ impl Follower {
             opening.push(tokio::task::spawn_blocking(move || Scan::open(&kafka, &name, from)));
         }
         for (opening, kind) in opening.into_iter().zip(&kinds) {
-            let scan = opening.await?.context("`comanda topics apply` creates the topics")?;
+            let scan = opening.await?.map_err(hinted)?;
             let reader = Reader {
                 kind: *kind,
                 registry: registry.clone(),
@@ -113,7 +113,8 @@ impl Reader {
         while !self.stop.is_cancelled() {
             let update = match scan.next(LOOK) {
                 Ok(Step::Record(record)) => match self.fact(&record) {
-                    Ok(fact) => Update::Seen(fact, Instant::now()),
+                    Ok(Some(fact)) => Update::Seen(fact, Instant::now()),
+                    Ok(None) => continue,
                     Err(error) => Update::Failed(error),
                 },
                 Ok(Step::End) if !caught_up => {
@@ -130,13 +131,15 @@ impl Reader {
         }
     }
 
-    fn fact(&self, record: &BorrowedMessage<'_>) -> Result<Fact> {
+    /// What a record says; `None` for the note that a dead letter was redriven: the letter stays
+    /// what became of its record, and the redriven record is one of its own.
+    fn fact(&self, record: &BorrowedMessage<'_>) -> Result<Option<Fact>> {
         let at = Source {
             topic: record.topic().to_owned(),
             partition: record.partition(),
             offset: record.offset(),
         };
-        Ok(match self.kind {
+        Ok(Some(match self.kind {
             Kind::Events(Topic::Orders) => {
                 let key = record.key().and_then(|k| std::str::from_utf8(k).ok());
                 Fact::Order { at, order_id: key.and_then(|k| k.parse().ok()) }
@@ -148,6 +151,7 @@ impl Reader {
                     of: event.source,
                     order_id: event.order_id,
                     kind: event.r#type,
+                    redriven: record.headers().and_then(Redrive::read).is_some(),
                 },
             },
             Kind::Events(Topic::Notifications) => match self.read::<NotificationEvent>(record)? {
@@ -158,10 +162,20 @@ impl Reader {
                     kind: event.r#type,
                 },
             },
-            Kind::DeadLetters(_) => {
-                origin(record).map_or(Fact::Unreadable { at }, |of| Fact::DeadLetter { of })
+            Kind::DeadLetters(_) if record.headers().and_then(Redriven::read).is_some() => {
+                return Ok(None);
             }
-        })
+            Kind::DeadLetters(_) => match record.headers().and_then(DeadLetter::read) {
+                None => Fact::Unreadable { at },
+                Some(letter) => Fact::DeadLetter {
+                    of: Source {
+                        topic: letter.topic.to_owned(),
+                        partition: letter.partition,
+                        offset: letter.offset,
+                    },
+                },
+            },
+        }))
     }
 
     /// The event, or why its bytes are at fault; an error when the registry is.
@@ -178,12 +192,9 @@ impl Reader {
     }
 }
 
-/// The record that a dead letter was, from its headers.
-fn origin(record: &BorrowedMessage<'_>) -> Option<Source> {
-    let headers = record.headers()?;
-    Some(Source {
-        topic: headers::text(headers, "comanda_dlq_topic")?.to_owned(),
-        partition: headers::text(headers, "comanda_dlq_partition")?.parse().ok()?,
-        offset: headers::text(headers, "comanda_dlq_offset")?.parse().ok()?,
-    })
+/// With what helps, where something does.
+fn hinted(error: ScanError) -> anyhow::Error {
+    let missing = matches!(error, ScanError::NoTopic(_));
+    let error = anyhow::Error::new(error);
+    if missing { error.context("`comanda topics apply` creates the topics") } else { error }
 }

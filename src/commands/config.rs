@@ -5,6 +5,7 @@ use std::io::Read;
 use anyhow::{Context, Result, bail};
 
 use crate::config::Loaded;
+use crate::output;
 
 /// The settings were read and validated already; says so.
 pub fn check(loaded: &Loaded) -> Result<()> {
@@ -15,11 +16,11 @@ pub fn check(loaded: &Loaded) -> Result<()> {
 
 /// Prints every effective setting with its origin.
 pub fn show(loaded: &Loaded) -> Result<()> {
-    for setting in loaded.show()? {
+    let lines = loaded.show()?.into_iter().map(|setting| {
         let line = format!("{} = {}", setting.key, setting.value);
-        println!("{line:<60} # {}", setting.origin);
-    }
-    Ok(())
+        format!("{line:<60} # {}\n", setting.origin)
+    });
+    output::print(&lines.collect::<String>())
 }
 
 /// Hashes the key on standard input: an argument would stay in the shell's history.

@@ -28,6 +28,8 @@ const CONCURRENCY: usize = 64;
 const TRIES: u32 = 5;
 /// Wait between two tries.
 const TRY_AGAIN: Duration = Duration::from_millis(500);
+/// How long the topics are read on after everything was seen.
+const SETTLE: Duration = Duration::from_millis(1_500);
 /// How often the progress is shown.
 const SHOW: Duration = Duration::from_millis(200);
 
@@ -64,25 +66,29 @@ pub async fn run(loaded: Loaded, args: DemoArgs) -> Result<()> {
     };
     let outcome = tokio::select! {
         outcome = demo(&house, &args) => outcome,
+        failure = supervisor.failed() => Err(failure),
         () = shutdown.cancelled() => Err(anyhow::anyhow!("interrupted")),
     };
     shutdown.cancel();
-    supervisor.wait(deadline).await?;
-    outcome
+    let stopped = supervisor.wait(deadline).await;
+    house.sandbox.close(deadline).await?;
+    outcome.and(stopped)
 }
 
 async fn demo(house: &House, args: &DemoArgs) -> Result<()> {
     let settings = &house.sandbox.settings;
     let names = settings.topics.names();
     let mut follower = Follower::open(&settings.kafka, &names, &house.registry, From::End).await?;
-    let began = Instant::now();
     let mut run = Run::new(u64::from(args.orders));
     let mut placed = place_all(house, args);
     let goals = Goals::new(&["placed", "results", "mails"], run.goal);
     let mut show = tokio::time::interval(SHOW);
     let patience = Duration::from_secs(args.patience);
-    let mut last_progress = Instant::now();
-    while !run.is_complete() {
+    let began = Instant::now();
+    let mut last_progress = began;
+    let mut complete_since: Option<Instant> = None;
+    // Read on for a while when all is there: what is doubled comes late.
+    while complete_since.is_none_or(|since| since.elapsed() < SETTLE) {
         tokio::select! {
             Some(answer) = placed.recv() => {
                 run.answered(answer);
@@ -99,6 +105,9 @@ async fn demo(house: &House, args: &DemoArgs) -> Result<()> {
             _ = show.tick() => {
                 run.look();
                 goals.set(&run.counts());
+                if run.is_complete() {
+                    complete_since.get_or_insert_with(Instant::now);
+                }
                 if last_progress.elapsed() > patience {
                     break;
                 }
@@ -107,7 +116,8 @@ async fn demo(house: &House, args: &DemoArgs) -> Result<()> {
     }
     goals.set(&run.counts());
     goals.finish();
-    run.finish(house, began.elapsed(), args.json)
+    let took = last_progress.duration_since(began);
+    run.finish(house, took, args.json)
 }
 
 /// A demo on its way.

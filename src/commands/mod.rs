@@ -1,8 +1,10 @@
 //! One file per command.
 
 pub mod audit;
+pub mod bench;
 pub mod config;
 pub mod demo;
+pub mod dlq;
 pub mod run;
 pub mod sandbox;
 pub mod schemas;

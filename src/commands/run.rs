@@ -26,6 +26,7 @@ pub async fn run(loaded: Loaded, roles: &[Role]) -> Result<()> {
     supervisor.run("admin", admin.run_until_stopped(shutdown.clone()));
 
     let wiring = Wiring::new(settings, readiness, shutdown)?;
+    wiring.watch_kafka();
     let mut started = Vec::new();
     for role in Role::ALL.into_iter().filter(|r| roles.contains(r)) {
         wiring.start(role, &mut supervisor).await?;

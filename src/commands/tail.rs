@@ -78,7 +78,7 @@ impl Tail {
     fn line(&self, record: &BorrowedMessage<'_>) -> Result<Value> {
         let payload = record.payload().unwrap_or_default();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let (value, error) = match self.runtime.block_on(self.registry.read::<Value>(payload)) {
+        let (value, error) = match self.runtime.block_on(self.registry.read_json(payload)) {
             Ok(value) => (value, None),
             Err(ReadError::Registry(error)) if !matches!(error, RegistryError::NotFound { .. }) => {
                 bail!(error)

@@ -39,7 +39,7 @@ pub async fn open(
     shutdown: &CancellationToken,
 ) -> Result<Option<House>> {
     let metrics = telemetry::start_metrics()?;
-    let sandbox = Sandbox::start(loaded, free_ports, supervisor, shutdown).await?;
+    let sandbox = Sandbox::start(loaded, free_ports).await?;
     let settings = &sandbox.settings;
     if sandbox.broker.is_none() {
         for (topic, applied) in topics::apply(&settings.kafka, &settings.topics).await? {
@@ -52,6 +52,7 @@ pub async fn open(
     supervisor.run("admin", admin.run_until_stopped(shutdown.clone()));
 
     let wiring = Wiring::new(settings.clone(), readiness.clone(), shutdown.clone())?;
+    wiring.watch_kafka();
     let mut gateway = None;
     for role in Role::ALL {
         gateway = gateway.or(wiring.start(role, supervisor).await?);
@@ -80,7 +81,11 @@ pub async fn run(loaded: Loaded) -> Result<()> {
         print!("{}", banner(house));
         std::io::stdout().flush().context("writing the banner")?;
     }
-    supervisor.wait(deadline).await
+    let stopped = supervisor.wait(deadline).await;
+    if let Some(house) = house {
+        house.sandbox.close(deadline).await?;
+    }
+    stopped
 }
 
 fn banner(house: &House) -> String {

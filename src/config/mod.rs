@@ -14,6 +14,7 @@ use comanda_schemas::{KafkaOptions, RegistryOptions, TopicNames};
 use figment::providers::{Format, Toml};
 use figment::value::Value;
 use figment::{Figment, Metadata};
+use rdkafka::ClientConfig;
 use serde::Deserialize;
 
 use layers::Texts;
@@ -229,16 +230,29 @@ const SECRETS: [&str; 5] = ["password", "sasl_password", "secret_key", "api_key"
 
 fn masked(path: &str, value: &Value) -> String {
     let name = path.rsplit('.').next().unwrap_or(path);
-    // Properties are librdkafka's own, passwords of keys and tokens among them.
-    let secret = SECRETS.contains(&name)
-        || (path.starts_with("kafka.properties.")
-            && ["password", "secret", "pem", "jaas"].iter().any(|s| path.contains(s)));
+    // Properties are librdkafka's own; which of them are secrets is not ours to know.
+    let secret = SECRETS.contains(&name) || path.starts_with("kafka.properties.");
     let empty = value.as_str().is_some_and(str::is_empty)
-        || value.as_array().is_some_and(<[Value]>::is_empty);
+        || value.as_array().is_some_and(<[Value]>::is_empty)
+        || value.as_dict().is_some_and(|dict| dict.is_empty());
     if secret && !empty {
         return "\"********\"".to_owned();
     }
-    serde_json::to_string(value).unwrap_or_else(|_| "?".to_owned())
+    let shown = value.as_str().map(without_login).map_or_else(|| value.clone(), Value::from);
+    serde_json::to_string(&shown).unwrap_or_else(|_| "?".to_owned())
+}
+
+/// A URL without the user and password it may carry; any other text as it is.
+pub fn without_login(text: &str) -> String {
+    match text.parse::<reqwest::Url>() {
+        Ok(mut url) if !url.username().is_empty() || url.password().is_some() => {
+            // Fails only for URLs that can't have them, and this one has.
+            let _ = url.set_username("********");
+            let _ = url.set_password(None);
+            url.to_string()
+        }
+        _ => text.to_owned(),
+    }
 }
 
 /// One line an error, each with its key and the layer it came from.
@@ -277,6 +291,29 @@ fn validate(settings: &Settings) -> Result<()> {
         (engine.max_transaction_records < 1, "engine.max_transaction_records must be at least 1"),
         (engine.max_attempts < 1, "engine.max_attempts must be at least 1"),
         (
+            engine.max_in_flight_records > 10_000,
+            "engine.max_in_flight_records must be at most 10000: what is finished out of order must \
+             fit into the metadata of an offset",
+        ),
+        (
+            !(1..=100).contains(&engine.breaker_dead_percent),
+            "engine.breaker_dead_percent must be from 1 to 100",
+        ),
+        (
+            engine.transaction_timeout_ms < 1_000,
+            "engine.transaction_timeout_ms must be at least 1000",
+        ),
+        (settings.projector.batch_records < 1, "projector.batch_records must be at least 1"),
+        (
+            !settings.store.url.starts_with("sqlite://") || settings.store.max_connections < 1,
+            "store.url must begin with sqlite://, store.max_connections be at least 1",
+        ),
+        (topics.replication_factor == 0, "topics.replication_factor must be -1, or at least 1"),
+        (
+            [&topics.orders, &topics.payments, &topics.notifications].iter().any(|n| n.is_empty()),
+            "topics.orders, payments and notifications must not be empty",
+        ),
+        (
             engine.max_attempts < settings.notifier.max_attempts,
             "engine.max_attempts must not be below notifier.max_attempts",
         ),
@@ -299,7 +336,23 @@ fn validate(settings: &Settings) -> Result<()> {
             bail!("the configuration is not valid:\n  {message}");
         }
     }
+    for (key, url) in [
+        ("registry.url", &settings.registry.url),
+        ("payment.provider_url", &settings.payment.provider_url),
+        ("notifier.provider_url", &settings.notifier.provider_url),
+    ] {
+        let parsed = url.parse::<reqwest::Url>().ok();
+        if !parsed.is_some_and(|u| matches!(u.scheme(), "http" | "https") && u.has_host()) {
+            bail!("the configuration is not valid:\n  {key} must be an http or https URL");
+        }
+    }
     settings.gateway.validate().context("gateway")?;
+    payment::Payment::new(settings.payment.clone()).context("payment")?;
+    notifier::Notifier::new(settings.notifier.clone()).context("notifier")?;
+    let native = |config: ClientConfig| config.create_native_config().map(|_| ());
+    native(settings.kafka.client_config("check")).context("kafka")?;
+    native(settings.producer.client_config(&settings.kafka)).context("producer")?;
+    native(engine.client_config(&settings.kafka)).context("engine")?;
     tracing_subscriber::EnvFilter::try_new(&settings.log.level)
         .with_context(|| format!("log.level is not a filter: {:?}", settings.log.level))?;
     Ok(())

@@ -48,6 +48,11 @@ fn mistakes_are_named_with_their_key() {
     assert!(refusal(&["topics.prefix=a b"], &[]).contains("topic names"));
     assert!(refusal(&["no-equals-sign"], &[]).contains("section.key=value"));
     assert!(refusal(&["gateway.max_depth=1000"], &[]).contains("max_depth"));
+    assert!(refusal(&["payment.provider_url=foo"], &[]).contains("payment.provider_url"));
+    assert!(refusal(&["producer.compression=foo"], &[]).contains("producer"));
+    assert!(refusal(&["kafka.security_protocol=foo"], &[]).contains("kafka"));
+    assert!(refusal(&["engine.breaker_dead_percent=200"], &[]).contains("breaker_dead_percent"));
+    assert!(refusal(&["store.url=mysql://x"], &[]).contains("store.url"));
     let key = r#"gateway.api_keys=[{ name = "a", sha256 = "12", role = "operator" }]"#;
     assert!(refusal(&[key], &[]).contains("sha256"));
     let file = tempfile::NamedTempFile::with_suffix(".toml").unwrap();
@@ -74,6 +79,7 @@ fn no_secret_is_shown() {
         "notifier.api_key=hunter2",
         "sandbox.api_key=hunter2",
         "kafka.properties.ssl.key.password=hunter2",
+        "registry.url=http://user:hunter2@127.0.0.1:8081",
     ];
     let shown = load(None, &args, &[]).unwrap().show().unwrap();
     assert_eq!(shown.iter().filter(|s| s.origin == "command line").count(), args.len());

@@ -69,7 +69,38 @@ async fn an_unreadable_record_is_kept_raw_and_the_orders_behind_it_are_charged()
     }
 }
 
-fn placed() -> OrderEvent {
+/// The broker takes records up to 1,048,588 bytes, librdkafka writes no more than 1,000,000 unless it
+/// is told to, and a dead letter is larger than its record.
+#[tokio::test]
+async fn a_record_as_large_as_the_broker_takes_stops_nobody() {
+    let Some(parts) = harness::real_parts().await else { return };
+    let mut installation = Installation::new(parts, "large").await;
+    let mut provider = Comanda::start(&["sandbox", "payment", "--listen", "127.0.0.1:0"]);
+    installation.set(format!("payment.provider_url={}", provider.banner("Payments").await));
+    let orders = installation.names.name(Topic::Orders);
+    let mut config = parts.kafka.options().client_config("it-large");
+    let producer: FutureProducer = config.set("message.max.bytes", "2000000").create().unwrap();
+    let large = vec![7u8; 1_040_000];
+    let event = placed();
+    let key = event.order_id.to_string();
+    let encoder = Encoder::new(installation.schema_id(Topic::Orders).await);
+    let value = encoder.encode(&event).unwrap();
+    for payload in [&large, &value] {
+        let record = FutureRecord::to(&orders).key(&key).payload(payload);
+        producer.send(record, Duration::from_secs(10)).await.unwrap();
+    }
+    let _payment = installation.start(&["payment"]);
+    eventually("a result behind it", Duration::from_secs(60), async || {
+        (installation.events::<PaymentEvent>().await.len() == 1).then_some(())
+    })
+    .await;
+    let dead = installation.records(&installation.names.dead_letters(Stage::Payment)).await;
+    assert_eq!(dead.len(), 1);
+    assert_eq!(dead[0].payload(), Some(large.as_slice()));
+}
+
+/// A new order, as the gateway would publish it.
+pub fn placed() -> OrderEvent {
     let order_id = OrderId::random();
     let lines = vec![OrderLine {
         sku: "PIZ-04".into(),
