@@ -28,11 +28,10 @@ impl Desk {
         from: From,
         mut each: impl FnMut(&BorrowedMessage<'_>) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
-        let mut scan = Scan::open(&self.settings.kafka, topic, from).with_context(|| {
-            format!(
-                "Kafka at {}; `comanda topics apply` creates missing topics",
-                self.settings.kafka.brokers
-            )
+        let opened = Scan::open(&self.settings.kafka, topic, from);
+        let mut scan = opened.with_context(|| {
+            let brokers = &self.settings.kafka.brokers;
+            format!("is Kafka at {brokers}, and did `comanda topics apply` create its topics?")
         })?;
         loop {
             self.go_on()?;

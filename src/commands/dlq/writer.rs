@@ -62,11 +62,8 @@ impl Writer {
     /// either; the next redrive finds out.
     pub fn write(&self, batch: &[(Letter, OwnedMessage)]) -> Result<()> {
         self.try_write(batch).map_err(|error| {
-            let fenced =
-                [&self.producer.client().fatal_error().map(|(code, _)| code), &error.code()]
-                    .into_iter()
-                    .flatten()
-                    .any(is_fenced);
+            let fatal = self.producer.client().fatal_error().map(|(code, _)| code);
+            let fenced = fatal.or(error.code()).is_some_and(is_fenced);
             if let Err(error) = self.retry(|| self.producer.abort_transaction(CALL)) {
                 warn!(%error, "the transaction is left to the broker, which aborts it");
             }
@@ -152,7 +149,7 @@ impl Failure {
     }
 }
 
-fn is_fenced(code: &RDKafkaErrorCode) -> bool {
+fn is_fenced(code: RDKafkaErrorCode) -> bool {
     use RDKafkaErrorCode as Code;
     matches!(code, Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch)
 }
