@@ -91,20 +91,23 @@ impl Server {
         self.addr
     }
 
-    /// Serves until `shutdown`.
-    pub async fn run_until_stopped(self, shutdown: CancellationToken) -> Result<()> {
+    /// Serves until `stop`, which comes last; from `stopping` on `/readyz` says no.
+    pub async fn run_until_stopped(
+        self,
+        stopping: CancellationToken,
+        stop: CancellationToken,
+    ) -> Result<()> {
         let (readiness, metrics) = (self.readiness, self.metrics);
         let upkeep = metrics.clone();
-        let stop = shutdown.clone();
+        let ended = stop.clone();
         tokio::spawn(async move {
             let mut tick = tokio::time::interval(UPKEEP);
-            while !stop.is_cancelled() {
+            while !ended.is_cancelled() {
                 tick.tick().await;
                 upkeep.run_upkeep();
             }
         });
         let live = warp::path!("livez").map(|| "live\n".to_owned());
-        let stopping = shutdown.clone();
         let ready = warp::path!("readyz").map(move || {
             let report = readiness.report();
             let ready = report.ready && !stopping.is_cancelled();
@@ -118,7 +121,7 @@ impl Server {
         let routes = warp::get().and(live.or(ready).or(metrics)).boxed();
         warp::serve(routes)
             .incoming(self.listener)
-            .graceful(async move { shutdown.cancelled().await })
+            .graceful(async move { stop.cancelled().await })
             .run()
             .await;
         Ok(())

@@ -141,6 +141,14 @@ impl Sandbox {
 }
 
 impl Sandbox {
+    /// Adds a service that, too, stops after the roles.
+    pub fn serve<F>(&mut self, name: &'static str, service: impl FnOnce(CancellationToken) -> F)
+    where
+        F: Future<Output = Result<()>> + Send + 'static,
+    {
+        self.services.run(name, service(self.stop.clone()));
+    }
+
     /// Stops the services, up to `deadline`; the roles have stopped before.
     pub async fn close(self, deadline: Duration) -> Result<()> {
         self.stop.cancel();

@@ -112,9 +112,11 @@ impl fmt::Display for Timestamp {
 pub struct Currency(iso_currency::Currency);
 
 impl Currency {
-    /// From the three-letter code in capitals; `None` when ISO 4217 does not know it.
+    /// From the three-letter code in capitals; `None` when ISO 4217 does not know it, or it is
+    /// nothing to pay with: metals, funds and test codes have no minor unit.
     pub fn parse(code: &str) -> Option<Self> {
-        iso_currency::Currency::from_code(code).map(Self)
+        let currency = iso_currency::Currency::from_code(code)?;
+        currency.exponent().is_some().then_some(Self(currency))
     }
 
     /// The three-letter code.
@@ -196,6 +198,7 @@ mod tests {
         assert_eq!(text("KWD", 1250), "1.250 KWD");
         assert!(Currency::parse("eur").is_none());
         assert!(Currency::parse("ABC").is_none());
+        assert!(Currency::parse("XAU").is_none() && Currency::parse("XXX").is_none());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::admin::{Readiness, Server};
@@ -23,7 +24,9 @@ pub async fn run(loaded: Loaded, roles: &[Role]) -> Result<()> {
     // First, so that /readyz can tell what the others wait for.
     let admin = Server::bind(settings.admin.listen, readiness.clone(), metrics).await?;
     info!(addr = %admin.addr(), "admin port listens");
-    supervisor.run("admin", admin.run_until_stopped(shutdown.clone()));
+    let stop = CancellationToken::new();
+    let mut last = Supervisor::new(stop.clone());
+    last.run("admin", admin.run_until_stopped(shutdown.clone(), stop.clone()));
 
     let wiring = Wiring::new(settings, readiness, shutdown)?;
     wiring.watch_kafka();
@@ -33,5 +36,9 @@ pub async fn run(loaded: Loaded, roles: &[Role]) -> Result<()> {
         started.push(role);
     }
     info!(roles = ?started, "started");
-    supervisor.wait(deadline).await
+    let stopped = supervisor.wait(deadline).await;
+    // Until now it tells what the others are doing.
+    stop.cancel();
+    last.wait(deadline).await?;
+    stopped
 }

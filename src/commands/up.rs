@@ -39,8 +39,8 @@ pub async fn open(
     shutdown: &CancellationToken,
 ) -> Result<Option<House>> {
     let metrics = telemetry::start_metrics()?;
-    let sandbox = Sandbox::start(loaded, free_ports).await?;
-    let settings = &sandbox.settings;
+    let mut sandbox = Sandbox::start(loaded, free_ports).await?;
+    let settings = sandbox.settings.clone();
     if sandbox.broker.is_none() {
         for (topic, applied) in topics::apply(&settings.kafka, &settings.topics).await? {
             info!(%topic, ?applied, "topic");
@@ -49,7 +49,7 @@ pub async fn open(
     let readiness = Readiness::default();
     let admin = Server::bind(settings.admin.listen, readiness.clone(), metrics).await?;
     let admin_addr = admin.addr();
-    supervisor.run("admin", admin.run_until_stopped(shutdown.clone()));
+    sandbox.serve("admin", |stop| admin.run_until_stopped(shutdown.clone(), stop));
 
     let wiring = Wiring::new(settings.clone(), readiness.clone(), shutdown.clone())?;
     wiring.watch_kafka();
