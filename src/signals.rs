@@ -11,7 +11,7 @@ use tracing::{info, warn};
 const KILLED: i32 = 143;
 
 /// Signals within this time are one and the same request.
-const SAME_STOP: Duration = Duration::from_millis(300);
+const SAME_STOP: Duration = Duration::from_millis(50);
 
 /// A token that is cancelled by the first signal.
 pub fn shutdown_token() -> Result<CancellationToken> {
