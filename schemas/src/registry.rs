@@ -98,6 +98,11 @@ pub enum ReadError {
     Registry(#[from] RegistryError),
 }
 
+/// How often a schema is offered that the registry calls incompatible and does not have, and the
+/// wait in between, in which another process may finish registering it.
+const REGISTER_TRIES: u32 = 5;
+const REGISTER_AGAIN: Duration = Duration::from_millis(200);
+
 /// How often the registry is asked for an id that it does not know. Behind a registry of several
 /// nodes a new id can be missing for a moment.
 const UNKNOWN_ID_ATTEMPTS: u32 = 8;
@@ -182,7 +187,7 @@ impl Registry {
     pub async fn resolve(&self, names: &TopicNames, topic: Topic) -> Result<u32, RegistryError> {
         let subject = names.subject(topic);
         let id = if self.inner.auto_register {
-            self.register(&subject, topic).await?
+            self.register_or_find(&subject, topic).await?
         } else {
             self.lookup(&subject, topic).await?
         };
@@ -191,6 +196,26 @@ impl Registry {
         self.remember(id, schema);
         info!(%subject, id, "schema resolved");
         Ok(id)
+    }
+
+    /// Registers, where processes that start together can be at it at the same time: a registry
+    /// may answer all but the first of them with the 409 of an incompatible schema.
+    async fn register_or_find(&self, subject: &str, topic: Topic) -> Result<u32, RegistryError> {
+        let mut tries = 1;
+        loop {
+            let refused = match self.register(subject, topic).await {
+                Err(refused @ RegistryError::Incompatible { .. }) => refused,
+                answered => return answered,
+            };
+            match self.lookup(subject, topic).await {
+                Err(RegistryError::NotFound { .. }) if tries < REGISTER_TRIES => {
+                    tries += 1;
+                    tokio::time::sleep(REGISTER_AGAIN).await;
+                }
+                Err(RegistryError::NotFound { .. }) => return Err(refused),
+                found => return found,
+            }
+        }
     }
 
     /// Registers the bundled schema of `topic` under `subject`; the id it has, new or not.

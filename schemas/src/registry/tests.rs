@@ -96,15 +96,26 @@ async fn without_leave_to_register_a_schema_is_only_looked_up() {
 }
 
 #[tokio::test]
-async fn an_incompatible_schema_is_told_apart_from_an_outage() {
+async fn an_incompatible_schema_is_told_apart_from_a_refusal() {
     let server = MockServer::start().await;
-    answer(&server, "/subjects/t.orders-value/versions", 409, refusal(409), 1).await;
-    answer(&server, "/subjects/t.orders-value/versions", 401, refusal(401), 1).await;
+    answer(&server, "/subjects/t.orders-value/versions", 409, refusal(409), 20).await;
+    answer(&server, "/subjects/t.payments-value/versions", 401, refusal(401), 1).await;
     let registry = registry(&server.uri(), true);
     let error = registry.resolve(&names(), Topic::Orders).await.unwrap_err();
     assert!(matches!(error, RegistryError::Incompatible { .. }), "{error:?}");
-    let error = registry.resolve(&names(), Topic::Orders).await.unwrap_err();
+    let error = registry.resolve(&names(), Topic::Payments).await.unwrap_err();
     assert!(matches!(error, RegistryError::Refused { .. }) && !error.is_retriable(), "{error:?}");
+}
+
+/// What Apicurio answers when two processes register a new subject at the same time.
+#[tokio::test]
+async fn a_schema_that_another_process_is_registering_is_found() {
+    let server = MockServer::start().await;
+    answer(&server, "/subjects/t.orders-value/versions", 409, refusal(409), 2).await;
+    answer(&server, "/subjects/t.orders-value", 404, refusal(40403), 1).await;
+    answer(&server, "/subjects/t.orders-value", 200, serde_json::json!({ "id": 4 }), 1).await;
+    let registry = registry(&server.uri(), true);
+    assert_eq!(registry.resolve(&names(), Topic::Orders).await.unwrap(), 4);
 }
 
 #[tokio::test]
