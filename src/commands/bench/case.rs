@@ -35,10 +35,12 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// The bare client library; with or without the headers that events have.
+    /// The bare client library.
     Raw {
-        /// Whether its results have them.
+        /// Whether its results have the headers of events.
         headers: bool,
+        /// How long its batches wait for more results, in milliseconds.
+        linger_ms: u32,
     },
     /// The engine, with a processor that only makes the result.
     Engine,
@@ -120,7 +122,7 @@ pub async fn run(loaded: Loaded, spec: &str) -> Result<()> {
     let parts = Parts { settings, spec, registry, payments_id, stop: stop.clone() };
 
     let work = match parts.spec.kind {
-        Kind::Raw { headers } => raw::start(&parts, headers)?,
+        Kind::Raw { headers, linger_ms } => raw::start(&parts, headers, linger_ms)?,
         Kind::Engine => start_engine(&parts, Nothing)?,
         Kind::Payment => start_engine(&parts, Payment::new(parts.settings.payment.clone())?)?,
         Kind::HttpOnly => http::start(&parts)?,
@@ -314,7 +316,7 @@ mod tests {
             payments: "p".into(),
             notifications: "n".into(),
         };
-        let kind = Kind::Raw { headers: true };
+        let kind = Kind::Raw { headers: true, linger_ms: 3 };
         let spec = Spec { kind, names, orders: 5, seconds: 1, made: Orders::new() };
         let text = serde_json::to_string(&spec).unwrap();
         let read: Spec = serde_json::from_str(&text).unwrap();

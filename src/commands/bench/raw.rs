@@ -37,7 +37,7 @@ const MORE: Duration = Duration::from_millis(1);
 const DELIVERY: Duration = Duration::from_micros(200);
 
 /// Starts the loop on threads of its own.
-pub fn start(parts: &Parts, headers: bool) -> Result<Work> {
+pub fn start(parts: &Parts, headers: bool, linger_ms: u32) -> Result<Work> {
     let (kafka, names) = (&parts.settings.kafka, &parts.spec.names);
     let group = names.group(Stage::Payment);
     let consumer = consumer(kafka, &group)?;
@@ -52,7 +52,7 @@ pub fn start(parts: &Parts, headers: bool) -> Result<Work> {
         stop: parts.stop.clone(),
     };
     let writer = Writer {
-        producer: producer(kafka, &group, &parts.settings.engine.compression)?,
+        producer: producer(kafka, &group, &parts.settings.engine.compression, linger_ms)?,
         consumer: raw.consumer.clone(),
         names: names.clone(),
         shown: shown.clone(),
@@ -86,6 +86,7 @@ fn producer(
     kafka: &KafkaOptions,
     group: &str,
     compression: &str,
+    linger_ms: u32,
 ) -> Result<ThreadedProducer<Errors>> {
     let mut config = kafka.client_config(group);
     config
@@ -94,8 +95,7 @@ fn producer(
         .set("message.timeout.ms", "11250")
         .set("partitioner", "murmur2_random")
         .set("compression.type", compression)
-        // Without any, small batches fill the requests in flight, and the client spins meanwhile.
-        .set("linger.ms", "2")
+        .set("linger.ms", linger_ms.to_string())
         .set("delivery.report.only.error", "true")
         .set("retry.backoff.ms", "20");
     let producer = config.create_with_context(Errors).context("creating the producer")?;
