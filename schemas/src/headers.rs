@@ -6,6 +6,7 @@
 use std::fmt;
 
 use rdkafka::message::{Header, Headers, OwnedHeaders};
+use uuid::Uuid;
 
 use crate::{Event, Timestamp};
 
@@ -50,10 +51,29 @@ impl TraceContext {
 
     /// The trace of a record, continued; a new one where the record has none.
     pub fn continue_from<H: Headers>(headers: Option<&H>) -> Self {
-        headers
-            .and_then(|h| text(h, "traceparent"))
-            .and_then(Self::parse)
-            .map_or_else(Self::new_root, |parent| parent.child())
+        Self::continue_text(headers.and_then(|h| text(h, "traceparent")))
+    }
+
+    /// The trace of a `traceparent`, continued; a new one where there is none.
+    pub fn continue_text(parent: Option<&str>) -> Self {
+        parent.and_then(Self::parse).map_or_else(Self::new_root, |parent| parent.child())
+    }
+
+    /// The `traceparent` that says this.
+    fn encode(&self) -> [u8; 55] {
+        let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
+        hex(&mut text[3..35], self.trace_id);
+        hex(&mut text[36..52], self.span_id.into());
+        hex(&mut text[53..55], self.flags.into());
+        text
+    }
+}
+
+/// Writes the low digits of `number` over all of `text`.
+fn hex(text: &mut [u8], mut number: u128) {
+    for digit in text.iter_mut().rev() {
+        *digit = b"0123456789abcdef"[(number & 15) as usize];
+        number >>= 4;
     }
 }
 
@@ -69,26 +89,57 @@ fn nonzero<T: PartialEq + Default>(mut random: impl FnMut() -> T) -> T {
 
 impl fmt::Display for TraceContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "00-{:032x}-{:016x}-{:02x}", self.trace_id, self.span_id, self.flags)
+        f.write_str(ascii(&self.encode()))
     }
 }
 
-/// The headers of a record that carries `event`; `source` is the CloudEvents source, the part of
-/// comanda that wrote it, e.g. `/comanda/gateway`.
-pub fn event_headers<E: Event>(event: &E, source: &str, trace: &TraceContext) -> OwnedHeaders {
-    let id = event.event_id().to_string();
-    let time = event.occurred_at().to_rfc3339();
-    let trace = trace.to_string();
-    let all = [
-        ("ce_specversion", "1.0"),
-        ("ce_id", &id),
-        ("ce_type", event.ce_type()),
-        ("ce_source", source),
-        ("ce_time", &time),
-        ("content-type", CONTENT_TYPE),
-        ("traceparent", &trace),
-    ];
-    all.into_iter().fold(OwnedHeaders::new_with_capacity(all.len()), insert)
+/// Hex digits and dashes as text.
+fn ascii(text: &[u8]) -> &str {
+    std::str::from_utf8(text).unwrap_or_default()
+}
+
+/// The headers of a record that carries an event, in a form that is small and cheap to copy.
+#[derive(Debug, Clone, Copy)]
+pub struct EventHeaders {
+    id: Uuid,
+    r#type: &'static str,
+    source: &'static str,
+    time: Timestamp,
+    trace: TraceContext,
+}
+
+impl EventHeaders {
+    /// Those of `event`; `source` is the CloudEvents source, the part of comanda that wrote it,
+    /// e.g. `/comanda/gateway`.
+    pub fn new<E: Event>(event: &E, source: &'static str, trace: &TraceContext) -> Self {
+        let (id, time) = (event.event_id(), event.occurred_at());
+        Self { id, r#type: event.ce_type(), source, time, trace: *trace }
+    }
+
+    /// As librdkafka takes them.
+    pub fn to_headers(&self) -> OwnedHeaders {
+        let mut id = Uuid::encode_buffer();
+        let (time, trace) = (self.time.to_rfc3339(), self.trace.encode());
+        let all = [
+            ("ce_specversion", "1.0"),
+            ("ce_id", self.id.as_hyphenated().encode_lower(&mut id)),
+            ("ce_type", self.r#type),
+            ("ce_source", self.source),
+            ("ce_time", &time),
+            ("content-type", CONTENT_TYPE),
+            ("traceparent", ascii(&trace)),
+        ];
+        all.into_iter().fold(OwnedHeaders::new_with_capacity(all.len()), insert)
+    }
+}
+
+/// [`EventHeaders`] for at once.
+pub fn event_headers<E: Event>(
+    event: &E,
+    source: &'static str,
+    trace: &TraceContext,
+) -> OwnedHeaders {
+    EventHeaders::new(event, source, trace).to_headers()
 }
 
 pub(crate) fn insert(headers: OwnedHeaders, (key, value): (&str, &str)) -> OwnedHeaders {

@@ -48,6 +48,14 @@ impl Stage {
         }
     }
 
+    /// Source of its events (`ce_source`).
+    pub fn ce_source(self) -> &'static str {
+        match self {
+            Stage::Payment => "/comanda/payment",
+            Stage::Notifier => "/comanda/notifier",
+        }
+    }
+
     /// The topic it reads.
     pub fn input(self) -> Topic {
         match self {

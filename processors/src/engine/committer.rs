@@ -1,196 +1,161 @@
-//! The transactional producer: results and offsets in one transaction.
+//! The committer: a thread that has the transactional producer, since its calls block for as long
+//! as the broker is away, and the loop must go on meanwhile.
+//!
+//! It commits one [`Batch`] at a time and reports what came of it. A producer that is lost is
+//! replaced, with a pause between two tries; then the broker is asked what is committed, because
+//! the transaction of its predecessor may have gone through after all.
 
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::Duration;
 
-use comanda_schemas::{log_error, log_line};
-use metrics::{counter, histogram};
-use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
-use rdkafka::util::Timeout;
-use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 use tracing::warn;
 
-use super::ledger::{Commit, Ready};
-use super::metrics::{ABORTS_TOTAL, TRANSACTION_RECORDS, TRANSACTION_SECONDS};
-use super::task::Write;
+use super::Error;
+use super::consumer::{Context, Standing, committed};
+use super::metrics::Meters;
+use super::transaction::{Batch, Failure, Names, Transactions};
 
-/// Limit of one try at the calls that may be repeated.
-const CALL: Duration = Duration::from_secs(30);
-/// Pause between two looks at what the broker has not taken yet. Not a poll: the producer has a
-/// thread for that, and the binding spins through the last millisecond of any poll's time-out.
-const DELIVERY: Duration = Duration::from_micros(200);
+/// Pause after a producer could not be opened, doubled up to the maximum.
+const OPEN_RETRY: Duration = Duration::from_millis(100);
+const OPEN_RETRY_MAX: Duration = Duration::from_secs(5);
 
-/// What a failed transaction leaves behind.
+/// What the committer tells the loop.
 #[derive(Debug)]
-pub(super) enum Failure {
-    /// It was aborted, or never began; the same results can be tried again with this producer.
-    Aborted(KafkaError),
-    /// The producer is of no use any more, and the transaction may have been committed or not:
-    /// take a new one, then ask the broker for the committed offsets.
-    ProducerLost(KafkaError),
-    /// Another producer with the same transactional id took over.
-    Fenced,
+pub(super) enum Report {
+    /// Batches are taken from now on. This is where the group stands, to be heeded before the
+    /// first: results that are committed already must not be written again.
+    Opened(Vec<Standing>),
+    /// The batch is committed.
+    Committed(Batch),
+    /// Nothing of the batch is committed; it can be tried again.
+    Aborted(Batch),
+    /// Whether the batch is committed will be known with [`Report::Opened`].
+    InDoubt(Batch),
+    /// It can't go on; [`Report::Ended`] follows.
+    Failed(Error),
+    /// The last word: it has let go of producer and consumer.
+    Ended,
 }
 
-/// A producer that has the transactional id to itself.
-pub(super) struct Committer {
-    producer: ThreadedProducer<Context>,
-    stage: &'static str,
+/// What a committer needs.
+pub(super) struct Committer<F> {
+    pub stage: &'static str,
+    pub names: Names,
+    pub transactional_id: String,
+    /// Configuration of the producer.
+    pub producer: ClientConfig,
+    /// Transaction time-out in that configuration.
+    pub timeout: Duration,
+    pub consumer: Arc<BaseConsumer<Context>>,
+    pub meters: Arc<Meters>,
+    /// Takes the reports.
+    pub report: F,
 }
 
-#[derive(Clone)]
-struct Context;
+/// Nobody sends batches any more.
+struct Closed;
 
-impl ClientContext for Context {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
-        log_line(level, facility, line);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        log_error(&error, reason);
-    }
-}
-
-impl ProducerContext for Context {
-    type DeliveryOpaque = ();
-    /// A failed delivery makes the commit fail, which is where it is dealt with.
-    fn delivery(&self, _: &rdkafka::producer::DeliveryResult<'_>, (): ()) {}
-}
-
-impl Committer {
-    /// Takes over the transactional id: whatever an earlier producer left open is finished or
-    /// aborted by the broker before this returns.
-    pub fn open(config: &ClientConfig, stage: &'static str) -> Result<Self, Failure> {
-        let producer = ThreadedProducer::from_config_and_context(config, Context)
-            .map_err(Failure::ProducerLost)?;
-        let opened = Self { producer, stage };
-        opened.producer.init_transactions(CALL).map_err(|error| opened.classify(error))?;
-        Ok(opened)
-    }
-
-    /// Writes `writes` and commits the offsets of `ready` in `topic`, all or nothing.
-    pub fn commit<'w, C: ConsumerContext>(
-        &self,
-        writes: impl Iterator<Item = &'w Write>,
-        topic: &str,
-        ready: &Ready,
-        consumer: &BaseConsumer<C>,
-    ) -> Result<(), Failure> {
-        let (began, records) = (Instant::now(), ready.records);
-        match self.try_commit(writes, topic, &ready.commits, consumer) {
-            Ok(()) => {
-                histogram!(TRANSACTION_SECONDS, "stage" => self.stage).record(began.elapsed());
-                histogram!(TRANSACTION_RECORDS, "stage" => self.stage).record(records as f64);
-                Ok(())
-            }
-            Err(error) => Err(self.abort(error)),
-        }
-    }
-
-    fn try_commit<'w, C: ConsumerContext>(
-        &self,
-        writes: impl Iterator<Item = &'w Write>,
-        topic: &str,
-        commits: &[Commit],
-        consumer: &BaseConsumer<C>,
-    ) -> Result<(), KafkaError> {
-        self.producer.begin_transaction()?;
-        for write in writes {
-            self.send(write)?;
-        }
-        // A commit that finds nothing left to deliver is spared librdkafka's flush, which the
-        // binding polls in steps of 100 ms.
-        while self.producer.in_flight_count() > 0 {
-            std::thread::sleep(DELIVERY);
-        }
-        let mut list = TopicPartitionList::with_capacity(commits.len());
-        for commit in commits {
-            let mut element = list.add_partition(topic, commit.partition);
-            element.set_offset(Offset::Offset(commit.next))?;
-            if !commit.metadata.is_empty() {
-                element.set_metadata(&commit.metadata);
-            }
-        }
-        // Afresh each time: the generation in it is what fences a process that lost its
-        // partitions without noticing.
-        let Some(group) = consumer.group_metadata() else {
-            return Err(KafkaError::Canceled);
+impl<F: Fn(Report) + Send + 'static> Committer<F> {
+    /// Starts the thread; it ends when the sender is dropped.
+    pub fn spawn(self) -> Result<SyncSender<Batch>, Error> {
+        let (sender, batches) = sync_channel(1);
+        let thread = std::thread::Builder::new().name(format!("commit-{}", self.stage));
+        let run = move || {
+            self.run(&batches);
+            let Self { consumer, report, .. } = self;
+            drop(consumer);
+            report(Report::Ended);
         };
-        self.retry(|| self.producer.send_offsets_to_transaction(&list, &group, CALL))?;
-        // Any finite time-out can leave the client in doubt about the state.
-        self.retry(|| self.producer.commit_transaction(Timeout::Never))
+        thread.spawn(run).map_err(|_| Error::Thread)?;
+        Ok(sender)
     }
 
-    fn send(&self, write: &Write) -> Result<(), KafkaError> {
-        let mut record: BaseRecord<'_, [u8], [u8]> =
-            BaseRecord::to(&write.topic).headers(write.headers.clone());
-        record.key = write.key.as_deref();
-        record.payload = write.value.as_deref();
+    fn run(&self, batches: &Receiver<Batch>) {
         loop {
-            match self.producer.send(record) {
-                Ok(()) => return Ok(()),
-                Err((error, back))
-                    if error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull) =>
-                {
-                    std::thread::sleep(DELIVERY);
-                    record = back;
-                }
-                Err((error, _)) => return Err(error),
-            }
-        }
-    }
-
-    /// Repeats a call, with the same arguments, while librdkafka says that this is the thing to do.
-    fn retry(&self, call: impl Fn() -> Result<(), KafkaError>) -> Result<(), KafkaError> {
-        loop {
-            match call() {
-                Err(KafkaError::Transaction(error))
-                    if error.is_retriable() && !error.is_fatal() && !error.txn_requires_abort() =>
-                {
-                    warn!(stage = self.stage, %error, "transaction call is repeated");
-                }
-                done => return done,
-            }
-        }
-    }
-
-    fn abort(&self, error: KafkaError) -> Failure {
-        let failure = self.classify(error);
-        if let Failure::Aborted(_) = failure {
-            counter!(ABORTS_TOTAL, "stage" => self.stage).increment(1);
-            let aborted = self.retry(|| self.producer.abort_transaction(Timeout::Never));
-            if let Err(error) = aborted {
-                return match self.classify(error) {
-                    Failure::Fenced => Failure::Fenced,
-                    // An abort that fails leaves nothing to build on.
-                    Failure::Aborted(error) | Failure::ProducerLost(error) => {
-                        Failure::ProducerLost(error)
+            let (producer, standings) = match self.open(batches) {
+                Ok(Ok(opened)) => opened,
+                Ok(Err(error)) => return (self.report)(Report::Failed(error)),
+                Err(Closed) => return,
+            };
+            (self.report)(Report::Opened(standings));
+            loop {
+                let Ok(batch) = batches.recv() else { return };
+                match producer.commit(&batch, &self.names, &self.consumer) {
+                    Ok(()) => (self.report)(Report::Committed(batch)),
+                    Err(Failure::Aborted(error)) => {
+                        warn!(stage = self.stage, %error, "transaction aborted; results are kept");
+                        (self.report)(Report::Aborted(batch));
                     }
-                };
+                    Err(Failure::Fenced(_)) => {
+                        return (self.report)(Report::Failed(self.fenced()));
+                    }
+                    Err(Failure::ProducerLost(error)) => {
+                        warn!(stage = self.stage, %error, "transactional producer is replaced");
+                        self.meters.producers_replaced.increment(1);
+                        (self.report)(Report::InDoubt(batch));
+                        break;
+                    }
+                }
             }
         }
-        failure
     }
 
-    /// What to do after an error; anything that is not known to be harmless loses the producer.
-    fn classify(&self, error: KafkaError) -> Failure {
-        use RDKafkaErrorCode as Code;
-        let fatal = self.producer.client().fatal_error().map(|(code, _)| code);
-        let code = fatal.or(error.rdkafka_error_code());
-        if matches!(code, Some(Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch)) {
-            return Failure::Fenced;
-        }
-        let abortable = match &error {
-            KafkaError::Transaction(error) => error.txn_requires_abort() && !error.is_fatal(),
-            KafkaError::MessageProduction(_) | KafkaError::Canceled => true,
-            _ => false,
-        };
-        if abortable && fatal.is_none() {
-            Failure::Aborted(error)
-        } else {
-            Failure::ProducerLost(error)
+    /// A producer, and where the group stands in the partitions that are ours; tries until both
+    /// are to be had, or will never be.
+    fn open(
+        &self,
+        batches: &Receiver<Batch>,
+    ) -> Result<Result<(Transactions, Vec<Standing>), Error>, Closed> {
+        let mut pause = OPEN_RETRY;
+        loop {
+            let (stage, meters) = (self.stage, self.meters.clone());
+            match Transactions::open(&self.producer, self.timeout, stage, meters) {
+                Ok(producer) => match self.standings() {
+                    Ok(standings) => return Ok(Ok((producer, standings))),
+                    Err(error) => {
+                        warn!(stage, %error, "committed offsets are not known yet");
+                    }
+                },
+                Err(Failure::Fenced(_)) => return Ok(Err(self.fenced())),
+                Err(Failure::ProducerLost(error)) if is_final(&error) => {
+                    let doing = "opening the transactional producer";
+                    return Ok(Err(Error::Kafka { stage, doing, source: error }));
+                }
+                Err(Failure::Aborted(error) | Failure::ProducerLost(error)) => {
+                    warn!(stage, %error, "the transactional producer can't be opened yet");
+                }
+            }
+            // No batch comes before the loop hears of a producer.
+            match batches.recv_timeout(pause) {
+                Err(RecvTimeoutError::Disconnected) => return Err(Closed),
+                Ok(_) | Err(RecvTimeoutError::Timeout) => pause = (pause * 2).min(OPEN_RETRY_MAX),
+            }
         }
     }
+
+    fn standings(&self) -> Result<Vec<Standing>, KafkaError> {
+        let ours = self.consumer.assignment()?;
+        let ours: Vec<i32> = ours.elements().iter().map(|e| e.partition()).collect();
+        committed(&self.consumer, self.stage, &self.names.input, &ours)
+    }
+
+    fn fenced(&self) -> Error {
+        Error::Fenced { transactional_id: self.transactional_id.clone() }
+    }
+}
+
+/// Whether the broker refuses the producer's settings or rights, which no waiting changes.
+fn is_final(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::InvalidTransactionTimeout
+                | RDKafkaErrorCode::TransactionalIdAuthorizationFailed
+                | RDKafkaErrorCode::ClusterAuthorizationFailed
+        )
+    )
 }

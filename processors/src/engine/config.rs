@@ -53,6 +53,10 @@ impl Options {
         Duration::from_millis(self.drain_ms)
     }
 
+    pub(super) fn transaction_timeout(&self) -> Duration {
+        Duration::from_millis(self.transaction_timeout_ms)
+    }
+
     pub(super) fn consumer_config(&self, kafka: &KafkaOptions, group: &str) -> ClientConfig {
         let mut config = kafka.client_config(group);
         config

@@ -2,14 +2,20 @@
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
 
 use comanda_schemas::{log_error, log_line};
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::KafkaError;
-use rdkafka::{TopicPartitionList, types::RDKafkaRespErr};
+use rdkafka::{Offset, TopicPartitionList, types::RDKafkaRespErr};
 use tracing::warn;
+
+use super::offsets::Spans;
+
+/// Limit of one question for committed offsets.
+const ASK: Duration = Duration::from_secs(5);
 
 /// What the group decided; the engine answers with an assign or unassign of its own.
 #[derive(Debug)]
@@ -97,4 +103,52 @@ pub(super) fn answer(
         (_, true) => consumer.assign(list),
         (_, false) => consumer.unassign(),
     }
+}
+
+/// Where the group stands in a partition.
+#[derive(Debug)]
+pub(super) struct Standing {
+    pub partition: i32,
+    /// The committed offset, and what is finished above it; `None` before the first commit.
+    pub at: Option<(i64, Spans)>,
+}
+
+/// Where the group stands in each of `partitions`; blocks for some seconds at the most.
+pub(super) fn committed(
+    consumer: &BaseConsumer<Context>,
+    stage: &'static str,
+    topic: &str,
+    partitions: &[i32],
+) -> Result<Vec<Standing>, KafkaError> {
+    if partitions.is_empty() {
+        return Ok(Vec::new());
+    }
+    let list = consumer.committed_offsets(list_of(topic, partitions), ASK)?;
+    let standing = |element: &rdkafka::topic_partition_list::TopicPartitionListElem<'_>| {
+        element.error()?;
+        let partition = element.partition();
+        let Offset::Offset(next) = element.offset() else {
+            return Ok(Standing { partition, at: None });
+        };
+        let above = Spans::decode(next, element.metadata()).unwrap_or_else(|| {
+            warn!(
+                stage,
+                partition,
+                offset = next,
+                "the offset's metadata is not ours: what is above it runs again"
+            );
+            Spans::default()
+        });
+        Ok(Standing { partition, at: Some((next, above)) })
+    };
+    list.elements().iter().map(standing).collect()
+}
+
+/// `partitions` of `topic`, as librdkafka takes them.
+pub(super) fn list_of(topic: &str, partitions: &[i32]) -> TopicPartitionList {
+    let mut list = TopicPartitionList::with_capacity(partitions.len());
+    for partition in partitions {
+        list.add_partition(topic, *partition);
+    }
+    list
 }

@@ -6,6 +6,7 @@
 //! results exist.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use super::offsets::{MAX_LEN, Spans};
 
@@ -33,12 +34,31 @@ struct Partition<T> {
     inherited: Spans,
     running: usize,
     finished: usize,
+    /// In the transaction under way.
+    committing: usize,
 }
 
 #[derive(Debug)]
 struct Entry<T> {
+    read_at: Instant,
     bytes: usize,
-    result: Option<T>,
+    state: State<T>,
+}
+
+#[derive(Debug)]
+enum State<T> {
+    /// Being worked on, or waiting for its turn, or dropped undone.
+    Begun,
+    /// What it left waits for a transaction.
+    Finished(T),
+    /// What it left is in the transaction under way.
+    Committing,
+}
+
+impl<T> Entry<T> {
+    fn is_finished(&self) -> bool {
+        matches!(self.state, State::Finished(_))
+    }
 }
 
 /// What a record is to the ledger.
@@ -52,46 +72,63 @@ pub(super) enum Begun {
     Known,
 }
 
-/// What can be committed now.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Ready {
-    pub commits: Vec<Commit>,
+/// What goes into one transaction. It comes back to the ledger, as [`Ledger::committed`] or with
+/// [`Ledger::put_back`], before the next one is taken.
+#[derive(Debug)]
+pub(super) struct Batch<T> {
+    pub commits: Vec<Commit<T>>,
     /// Records in all commits.
     pub records: usize,
 }
 
-/// What can be committed of one partition.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Commit {
+/// What is committed of one partition.
+#[derive(Debug)]
+pub(super) struct Commit<T> {
     pub partition: i32,
+    epoch: u64,
     /// The next offset to read after it.
     pub next: i64,
     /// What is finished above `next`.
     pub metadata: String,
-    /// The records.
-    pub offsets: Vec<i64>,
+    /// The records' offsets, ascending, and what each left.
+    pub results: Vec<(i64, T)>,
 }
 
 impl<T> Partition<T> {
-    /// The commit of the finished records, at most `max`.
-    fn commit(&self, partition: i32, max: usize) -> Option<Commit> {
+    /// Takes out the finished records that can be committed now, at most `max`.
+    fn take(&mut self, partition: i32, max: usize) -> Option<Commit<T>> {
         if self.finished == 0 || max == 0 {
             return None;
         }
-        let finished = self.entries.iter().filter(|(_, e)| e.result.is_some());
-        let all: Vec<i64> = finished.map(|(offset, _)| *offset).take(max).collect();
-        let commit = self.after(partition, all);
-        if commit.metadata.len() <= MAX_LEN {
-            return Some(commit);
+        let finished = self.entries.iter().filter(|(_, e)| e.is_finished());
+        let mut offsets: Vec<i64> = finished.map(|(offset, _)| *offset).take(max).collect();
+        let (mut next, mut metadata) = self.after(&offsets);
+        if metadata.len() > MAX_LEN {
+            // What has nothing unfinished below it only takes away from metadata that fitted
+            // before.
+            let prefix = self.entries.iter().take(max).take_while(|(_, e)| e.is_finished());
+            offsets = prefix.map(|(offset, _)| *offset).collect();
+            if offsets.is_empty() {
+                return None;
+            }
+            (next, metadata) = self.after(&offsets);
         }
-        // What has nothing unfinished below it only takes away from metadata that fitted before.
-        let prefix = self.entries.iter().take(max).take_while(|(_, e)| e.result.is_some());
-        let prefix: Vec<i64> = prefix.map(|(offset, _)| *offset).collect();
-        (!prefix.is_empty()).then(|| self.after(partition, prefix))
+        self.finished -= offsets.len();
+        self.committing = offsets.len();
+        let results = offsets.into_iter().filter_map(|offset| {
+            let state = &mut self.entries.get_mut(&offset)?.state;
+            match std::mem::replace(state, State::Committing) {
+                State::Finished(result) => Some((offset, result)),
+                State::Begun | State::Committing => None,
+            }
+        });
+        let results = results.collect();
+        Some(Commit { partition, epoch: self.epoch, next, metadata, results })
     }
 
-    /// How things stand once the records at `offsets`, ascending, are committed.
-    fn after(&self, partition: i32, offsets: Vec<i64>) -> Commit {
+    /// How things stand once the records at `offsets`, ascending, are committed: the next offset
+    /// to read, and the metadata that goes with it.
+    fn after(&self, offsets: &[i64]) -> (i64, String) {
         let mut gone = offsets.iter().peekable();
         let left = self.entries.keys().filter(|offset| {
             let is_gone = gone.peek() == Some(offset);
@@ -117,7 +154,7 @@ impl<T> Partition<T> {
             spans.push(from, to);
         }
         let next = next.unwrap_or_else(|| spans.end_of(self.next));
-        Commit { partition, next, metadata: spans.encode(next), offsets }
+        (next, spans.encode(next))
     }
 }
 
@@ -139,6 +176,7 @@ impl<T> Ledger<T> {
             inherited,
             running: 0,
             finished: 0,
+            committing: 0,
         };
         self.partitions.insert(partition, fresh);
         epoch
@@ -153,8 +191,8 @@ impl<T> Ledger<T> {
         }
     }
 
-    /// Notes a record read.
-    pub fn begin(&mut self, partition: i32, offset: i64, bytes: usize) -> Begun {
+    /// Notes a record read at `now`.
+    pub fn begin(&mut self, partition: i32, offset: i64, bytes: usize, now: Instant) -> Begun {
         let Some(of) = self.partitions.get_mut(&partition) else { return Begun::Known };
         if offset < of.next {
             return Begun::Known;
@@ -164,7 +202,7 @@ impl<T> Ledger<T> {
             return Begun::Inherited;
         }
         of.running += 1;
-        of.entries.insert(offset, Entry { bytes, result: None });
+        of.entries.insert(offset, Entry { read_at: now, bytes, state: State::Begun });
         self.records += 1;
         self.bytes += bytes;
         Begun::New(of.epoch)
@@ -178,61 +216,81 @@ impl<T> Ledger<T> {
         };
         of.running -= 1;
         if let (Some(entry), Some(result)) = (of.entries.get_mut(&offset), result) {
-            entry.result = Some(result);
+            entry.state = State::Finished(result);
             of.finished += 1;
             self.finished += 1;
         }
         true
     }
 
-    /// What can be committed now, at most `max` records.
-    pub fn ready(&self, max: usize) -> Ready {
-        let mut ready = Ready::default();
-        for (partition, of) in &self.partitions {
-            if let Some(commit) = of.commit(*partition, max - ready.records) {
-                ready.records += commit.offsets.len();
-                ready.commits.push(commit);
+    /// Takes out what can be committed now, at most `max` records; `None` when there is nothing.
+    pub fn take(&mut self, max: usize) -> Option<Batch<T>> {
+        if self.finished == 0 {
+            return None;
+        }
+        let mut batch = Batch { commits: Vec::new(), records: 0 };
+        for (partition, of) in &mut self.partitions {
+            if let Some(commit) = of.take(*partition, max - batch.records) {
+                batch.records += commit.results.len();
+                batch.commits.push(commit);
             }
         }
-        ready
+        self.finished -= batch.records;
+        (batch.records > 0).then_some(batch)
     }
 
-    /// The results of `ready`, in log order per partition.
-    pub fn results<'a>(&'a self, ready: &'a Ready) -> impl Iterator<Item = &'a T> {
-        ready.commits.iter().flat_map(|commit| {
-            let of = self.partitions.get(&commit.partition);
-            let entries = of.map(|of| &of.entries);
-            commit.offsets.iter().filter_map(move |o| entries?.get(o)?.result.as_ref())
-        })
+    /// Notes that what was taken is committed; tells `each` when each record of it was read.
+    pub fn committed(&mut self, batch: &Batch<T>, mut each: impl FnMut(Instant)) {
+        for commit in &batch.commits {
+            let Some(of) = self.partitions.get_mut(&commit.partition) else { continue };
+            if of.epoch != commit.epoch {
+                continue;
+            }
+            of.committing = 0;
+            for (offset, _) in &commit.results {
+                if let Some(entry) = of.entries.remove(offset) {
+                    self.records -= 1;
+                    self.bytes -= entry.bytes;
+                    each(entry.read_at);
+                }
+            }
+        }
     }
 
-    /// Drops what `commit` committed; its results.
-    pub fn committed(&mut self, commit: &Commit) -> Vec<T> {
-        self.drop_entries(commit.partition, commit.offsets.iter().copied())
+    /// Takes back what was not committed; what belongs to a partition that has gone, or come anew
+    /// since, is dropped.
+    pub fn put_back(&mut self, batch: Batch<T>) {
+        for commit in batch.commits {
+            let Some(of) = self.partitions.get_mut(&commit.partition) else { continue };
+            if of.epoch != commit.epoch {
+                continue;
+            }
+            of.committing = 0;
+            for (offset, result) in commit.results {
+                if let Some(entry) = of.entries.get_mut(&offset) {
+                    entry.state = State::Finished(result);
+                    of.finished += 1;
+                    self.finished += 1;
+                }
+            }
+        }
     }
 
-    /// Drops what the broker says is committed: all below `next`, and what is in `above`.
-    pub fn reconcile(&mut self, partition: i32, next: i64, above: &Spans) -> Vec<T> {
-        let Some(of) = self.partitions.get(&partition) else { return Vec::new() };
+    /// Drops what the broker says is committed: all below `next`, and what is in `above`. For when
+    /// no transaction is under way.
+    pub fn reconcile(&mut self, partition: i32, next: i64, above: &Spans) {
+        let Some(of) = self.partitions.get_mut(&partition) else { return };
         let done = of.entries.keys().copied().filter(|o| *o < next || above.contains(*o));
         let done: Vec<i64> = done.collect();
-        self.drop_entries(partition, done.into_iter())
-    }
-
-    fn drop_entries(&mut self, partition: i32, offsets: impl Iterator<Item = i64>) -> Vec<T> {
-        let Some(of) = self.partitions.get_mut(&partition) else { return Vec::new() };
-        let mut results = Vec::new();
-        for offset in offsets {
+        for offset in done {
             if let Some(entry) = of.entries.remove(&offset) {
-                self.records -= 1;
-                self.bytes -= entry.bytes;
-                let finished = usize::from(entry.result.is_some());
+                let finished = usize::from(entry.is_finished());
                 of.finished -= finished;
                 self.finished -= finished;
-                results.extend(entry.result);
+                self.records -= 1;
+                self.bytes -= entry.bytes;
             }
         }
-        results
     }
 
     /// The partitions assigned.
@@ -245,14 +303,30 @@ impl<T> Ledger<T> {
         self.partitions.get(&partition).map_or(0, |p| p.running)
     }
 
+    /// Records of `partition` that are finished and not known to be committed.
+    pub fn uncommitted(&self, partition: i32) -> usize {
+        self.partitions.get(&partition).map_or(0, |p| p.finished + p.committing)
+    }
+
+    /// When the oldest record was read that is not committed.
+    pub fn oldest(&self) -> Option<Instant> {
+        let first = |of: &Partition<T>| of.entries.first_key_value().map(|(_, e)| e.read_at);
+        self.partitions.values().filter_map(first).min()
+    }
+
     /// Records begun and not committed.
     pub fn records(&self) -> usize {
         self.records
     }
 
-    /// Those of them that are finished.
+    /// Those of them that are finished and wait for a transaction.
     pub fn finished(&self) -> usize {
         self.finished
+    }
+
+    /// Records begun and not finished.
+    pub fn unfinished(&self) -> usize {
+        self.partitions.values().map(|p| p.running).sum()
     }
 
     /// The bytes of all.

@@ -6,18 +6,19 @@
 //!
 //! - `run`: the loop, on a thread of its own; `consumer`: what the group decides, `rebalance`: what
 //!   is done about it
-//! - `lanes`: one key after another, keys side by side; `task`: one record to its end
-//! - `ledger`: which offsets are finished, `offsets`: how a commit tells it; `commit`: when to commit, and what if that fails;
-//!   `committer`: the transaction
+//! - `lanes`: one key after another, keys side by side; `handout`: to the runtime; `task`: one
+//!   `record` to its end
+//! - `ledger`: which offsets are finished, `offsets`: how a commit tells it
+//! - `committer`: a thread that commits batch after batch; `transaction`: the producer's calls
 //! - `breaker`: stops it when nearly every record fails
 //! - `instance`: a transactional id that survives restarts
 
 mod breaker;
-mod commit;
 mod committer;
 mod config;
 mod consumer;
 mod error;
+mod handout;
 mod instance;
 mod lanes;
 mod ledger;
@@ -25,11 +26,13 @@ pub mod metrics;
 mod offsets;
 mod processor;
 mod rebalance;
+mod record;
 mod run;
 mod service;
 mod task;
 #[cfg(test)]
 mod tests;
+mod transaction;
 
 pub use config::{MAX_MESSAGE_BYTES, Options};
 pub use error::Error;

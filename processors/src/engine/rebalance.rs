@@ -1,45 +1,83 @@
 //! Partitions that come and go.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use metrics::counter;
+use rdkafka::TopicPartitionList;
 use rdkafka::consumer::Consumer;
-use rdkafka::{Message, Offset, TopicPartitionList};
-use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::consumer::{Rebalance, answer};
+use super::consumer::{Rebalance, answer, committed, list_of};
 use super::metrics::REBALANCED_TOTAL;
-use super::run::{Owned, Run, stage};
+use super::run::{Run, stage};
 use super::{Error, Processor};
 
+/// Partitions on their way out. What runs in them may end and be committed, up to a deadline;
+/// what only waits there is dropped, and the others are served as ever.
+#[derive(Debug)]
+pub(super) struct Leaving {
+    partitions: Vec<i32>,
+    deadline: Instant,
+}
+
 impl<P: Processor> Run<P> {
-    pub(super) fn rebalance(&mut self, decision: Rebalance) -> Result<(), Error> {
-        match decision {
-            Rebalance::Assigned(partitions) => self.take(&partitions)?,
-            Rebalance::Revoked { partitions, lost } => {
-                if !lost {
-                    self.drain(&partitions);
-                    self.commit_after = None;
-                    self.commit()?;
+    /// Acts on what the group decided, one decision after another.
+    pub(super) fn rebalance(&mut self) -> Result<(), Error> {
+        loop {
+            if let Some(leaving) = self.leaving.take() {
+                if self.goes_on(&leaving) {
+                    self.leaving = Some(leaving);
+                    return Ok(());
                 }
-                self.forget(&partitions);
-                self.give_back(&partitions)?;
-                if lost {
+                self.give_back(&leaving.partitions, "revoked")?;
+            }
+            match self.consumer.context().decision() {
+                None => return Ok(()),
+                Some(Rebalance::Assigned(partitions)) => self.take(&partitions)?,
+                Some(Rebalance::Revoked { partitions, lost: false }) => {
+                    self.leaving = Some(self.wind_down(partitions));
+                }
+                Some(Rebalance::Revoked { partitions, lost: true }) => {
+                    self.give_back(&partitions, "lost")?;
                     self.state.joined.store(false, Ordering::Release);
                 }
-                self.report(if lost { "lost" } else { "revoked" }, &partitions);
             }
         }
-        Ok(())
+    }
+
+    /// Begins nothing more in `partitions`, and ends what waits there.
+    pub(super) fn wind_down(&mut self, partitions: Vec<i32>) -> Leaving {
+        for partition in &partitions {
+            if let Some(owned) = self.owned.get(partition) {
+                owned.winding_down.cancel();
+            }
+            for job in self.lanes.clear(*partition) {
+                self.drop_undone(&job);
+            }
+        }
+        Leaving { partitions, deadline: Instant::now() + self.shared.options.drain() }
+    }
+
+    /// Whether something in the partitions is worth waiting for.
+    pub(super) fn goes_on(&self, leaving: &Leaving) -> bool {
+        let busy = |p: &i32| self.ledger.running(*p) > 0 || self.ledger.uncommitted(*p) > 0;
+        if !leaving.partitions.iter().any(busy) {
+            return false;
+        }
+        let in_time = Instant::now() < leaving.deadline;
+        if !in_time {
+            warn!(stage = stage::<P>(), "what was not committed by the drain deadline is dropped");
+        }
+        in_time
     }
 
     /// Takes over partitions: from the committed offset on, without what is finished above it.
     fn take(&mut self, partitions: &[i32]) -> Result<(), Error> {
-        let stands = loop {
-            match self.committed(partitions) {
-                Ok(stands) => break stands,
+        let standings = loop {
+            match committed(&self.consumer, stage::<P>(), &self.shared.input, partitions) {
+                Ok(standings) => break standings,
                 // Without the group's coordinator nothing could be committed either.
                 Err(error) => {
                     warn!(stage = stage::<P>(), %error, "the committed offsets are not known yet");
@@ -51,63 +89,42 @@ impl<P: Processor> Run<P> {
         };
         let mut list = TopicPartitionList::with_capacity(partitions.len());
         let failed = |source| Self::failed("taking over partitions", source);
-        for (partition, stands) in stands {
-            let mut element = list.add_partition(&self.topic, partition);
-            let inherited = stands
-                .map(|(next, above)| element.set_offset(Offset::Offset(next)).map(|()| above));
-            self.ledger
-                .assign(partition, inherited.transpose().map_err(failed)?.unwrap_or_default());
-            let owned =
-                Owned { winding_down: CancellationToken::new(), gone: CancellationToken::new() };
-            self.owned.insert(partition, owned);
+        for standing in standings {
+            let mut element = list.add_partition(&self.shared.input, standing.partition);
+            let inherited = match standing.at {
+                Some((next, above)) => {
+                    element.set_offset(rdkafka::Offset::Offset(next)).map_err(failed)?;
+                    above
+                }
+                None => Default::default(),
+            };
+            self.ledger.assign(standing.partition, inherited);
+            self.owned.insert(standing.partition, Arc::default());
         }
         answer(&self.consumer, &list, true).map_err(failed)?;
         // librdkafka keeps a partition's pause over its unassignment: one that was paused when it
         // was given away would come back paused, and one that comes while we are paused would not
         // be.
-        let set = if self.paused { Consumer::pause } else { Consumer::resume };
-        set(&self.consumer, &list).map_err(failed)?;
-        self.report("assigned", partitions);
+        let set =
+            if self.paused { self.consumer.pause(&list) } else { self.consumer.resume(&list) };
+        set.map_err(failed)?;
+        self.report_change("assigned", partitions);
         self.state.joined.store(true, Ordering::Release);
         Ok(())
     }
 
-    fn give_back(&self, partitions: &[i32]) -> Result<(), Error> {
-        let mut list = TopicPartitionList::with_capacity(partitions.len());
-        for partition in partitions {
-            list.add_partition(&self.topic, *partition);
-        }
-        answer(&self.consumer, &list, false)
-            .map_err(|source| Self::failed("giving partitions back", source))
+    fn give_back(&mut self, partitions: &[i32], change: &'static str) -> Result<(), Error> {
+        self.forget(partitions);
+        answer(&self.consumer, &list_of(&self.shared.input, partitions), false)
+            .map_err(|source| Self::failed("giving partitions back", source))?;
+        self.report_change(change, partitions);
+        Ok(())
     }
 
-    fn report(&self, change: &'static str, partitions: &[i32]) {
+    fn report_change(&self, change: &'static str, partitions: &[i32]) {
         counter!(REBALANCED_TOTAL, "stage" => stage::<P>(), "change" => change)
             .increment(partitions.len() as u64);
         info!(stage = stage::<P>(), change, ?partitions, "partitions");
-    }
-
-    /// Lets what runs in `partitions` end, up to the deadline; what waits there is not begun.
-    pub(super) fn drain(&mut self, partitions: &[i32]) {
-        let deadline = Instant::now() + self.shared.options.drain();
-        for partition in partitions {
-            if let Some(owned) = self.owned.get(partition) {
-                owned.winding_down.cancel();
-            }
-            for job in self.lanes.clear(*partition) {
-                self.ledger.finish(*partition, job.epoch, job.record.offset(), None);
-            }
-        }
-        while partitions.iter().any(|p| self.ledger.running(*p) > 0) {
-            let left = deadline.saturating_duration_since(Instant::now());
-            match self.completions.recv_timeout(left) {
-                Ok(completion) => self.complete(completion),
-                Err(_) => {
-                    warn!(stage = stage::<P>(), "calls were cut off at the drain deadline");
-                    break;
-                }
-            }
-        }
     }
 
     pub(super) fn forget(&mut self, partitions: &[i32]) {

@@ -1,28 +1,29 @@
-//! The engine's loop, on a thread of its own: read, hand out, collect, commit.
+//! The engine's loop, on a thread of its own: read, hand out, collect, have it committed.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
-use metrics::{counter, gauge};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
-use rdkafka::message::{Message, OwnedMessage};
 use tokio::runtime;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::breaker::Breaker;
-use super::committer::Committer;
+use super::committer::{Committer, Report};
 use super::consumer::Context;
-use super::lanes::{Lane, LaneKey, Lanes};
+use super::handout::{Completion, Handout};
+use super::lanes::Lanes;
 use super::ledger::{Begun, Ledger};
-use super::metrics::{IN_FLIGHT_BYTES, IN_FLIGHT_RECORDS, RECORDS_TOTAL};
+use super::rebalance::Leaving;
+use super::record::Record;
 use super::service::State;
-use super::task::{Finished, Job, Shared};
+use super::task::{Finished, Job, Owned, Shared};
+use super::transaction::{Batch, Names};
 use super::{Error, Processor};
 
 /// How long a poll may block when nothing is in flight.
@@ -30,31 +31,51 @@ const IDLE_POLL: Duration = Duration::from_millis(100);
 /// How long to wait for a result before looking for new records again. Not in a poll: the binding
 /// spins through the last millisecond of any poll's time-out.
 const BUSY_WAIT: Duration = Duration::from_millis(1);
-/// Records read in one turn at the most, so that commits get theirs.
-const TURN: usize = 2_000;
+/// With this many records in flight something ends all the time, and to wake up for each would
+/// cost more than handling it: the loop naps, and takes what has come meanwhile.
+const CROWD: usize = 64;
+const NAP: Duration = Duration::from_micros(500);
+/// Records read in one turn at the most, so that all else gets its own.
+const TURN: usize = 500;
 /// A window that stays full this long stops the fetching; a pause throws prefetched records away,
 /// so a short one is sat out.
 const SATURATED: Duration = Duration::from_millis(500);
+/// Pause after an aborted transaction, doubled up to the maximum.
+const COMMIT_RETRY: Duration = Duration::from_millis(100);
+const COMMIT_RETRY_MAX: Duration = Duration::from_secs(5);
+/// How long the committer may take to end.
+const CLOSE: Duration = Duration::from_secs(1);
+/// How often the gauges are set.
+const GAUGES: Duration = Duration::from_millis(250);
+
+/// What the loop hears of.
+pub(super) enum Event {
+    /// Jobs are over.
+    Finished(Vec<Completion>),
+    /// The committer has something to say.
+    Committer(Report),
+}
 
 /// The loop and its state.
 pub(super) struct Run<P: Processor> {
     pub(super) shared: Arc<Shared<P>>,
-    runtime: runtime::Handle,
-    pub(super) consumer: BaseConsumer<Context>,
-    pub(super) topic: String,
-    pub(super) producer: ClientConfig,
-    pub(super) transactional_id: String,
-    pub(super) committer: Option<Committer>,
-    pub(super) commit_after: Option<(Instant, Duration)>,
+    pub(super) consumer: Arc<BaseConsumer<Context>>,
+    /// `None` once the loop has ended.
+    committer: Option<SyncSender<Batch>>,
+    committing: Committing,
+    /// When an aborted batch may be tried again, and the pause that this is.
+    commit_after: Option<(Instant, Duration)>,
     pub(super) ledger: Ledger<Finished>,
     pub(super) lanes: Lanes<Job>,
-    pub(super) owned: HashMap<i32, Owned>,
-    completed: mpsc::Sender<Completion>,
-    pub(super) completions: mpsc::Receiver<Completion>,
+    pub(super) owned: HashMap<i32, Arc<Owned>>,
+    pub(super) leaving: Option<Leaving>,
+    handout: Handout<P>,
+    events: mpsc::Receiver<Event>,
     full_since: Option<Instant>,
     pub(super) paused: bool,
     pub(super) state: Arc<State>,
     breaker: Breaker,
+    gauges_at: Instant,
     pub(super) shutdown: CancellationToken,
 }
 
@@ -64,8 +85,6 @@ pub(super) struct Setup {
     pub runtime: runtime::Handle,
     /// Not subscribed yet.
     pub consumer: BaseConsumer<Context>,
-    /// What to read.
-    pub topic: String,
     /// Configuration of the transactional producer.
     pub producer: ClientConfig,
     /// Its id, also in the configuration.
@@ -76,48 +95,60 @@ pub(super) struct Setup {
     pub shutdown: CancellationToken,
 }
 
-/// The tokens of a partition that is ours.
-pub(super) struct Owned {
-    /// Ends the waits of its records.
-    pub winding_down: CancellationToken,
-    /// Ends their calls.
-    pub gone: CancellationToken,
-}
-
-/// A job is over.
-pub(super) struct Completion {
-    lane: Lane,
-    epoch: u64,
-    offset: i64,
-    finished: Option<Finished>,
+/// What the committer is at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Committing {
+    /// It has no producer yet.
+    Opening,
+    /// It waits for a batch.
+    Idle,
+    /// It has one.
+    Busy,
 }
 
 impl<P: Processor> Run<P> {
-    pub fn new(shared: Arc<Shared<P>>, setup: Setup) -> Self {
-        let Setup { runtime, consumer, topic, producer, transactional_id, state, shutdown } = setup;
-        let (completed, completions) = mpsc::channel();
+    pub fn new(shared: Arc<Shared<P>>, setup: Setup) -> Result<Self, Error> {
+        let Setup { runtime, consumer, producer, transactional_id, state, shutdown } = setup;
+        let (sender, events) = mpsc::channel();
         let options = &shared.options;
-        let breaker = Breaker::new(options.breaker_window_records, options.breaker_dead_percent);
-        Self {
-            breaker,
-            shared,
-            runtime,
-            consumer,
-            topic,
-            producer,
+        let consumer = Arc::new(consumer);
+        let committer = Committer {
+            stage: stage::<P>(),
+            names: Names {
+                input: shared.input.clone(),
+                output: shared.output.clone(),
+                dead_letters: shared.dead_letters.clone(),
+            },
             transactional_id,
-            committer: None,
+            producer,
+            timeout: options.transaction_timeout(),
+            consumer: consumer.clone(),
+            meters: shared.meters.clone(),
+            report: {
+                let sender = sender.clone();
+                // The loop may have ended; then nobody wants to know.
+                move |report| drop(sender.send(Event::Committer(report)))
+            },
+        };
+        Ok(Self {
+            committer: Some(committer.spawn()?),
+            committing: Committing::Opening,
             commit_after: None,
+            breaker: Breaker::new(options.breaker_window_records, options.breaker_dead_percent),
+            handout: Handout::new(shared.clone(), runtime, sender),
+            shared,
+            consumer,
             ledger: Ledger::new(),
             lanes: Lanes::new(),
             owned: HashMap::new(),
-            completed,
-            completions,
+            leaving: None,
+            events,
             full_since: None,
             paused: false,
             state,
+            gauges_at: Instant::now(),
             shutdown,
-        }
+        })
     }
 
     pub fn run(mut self) -> Result<(), Error> {
@@ -126,33 +157,34 @@ impl<P: Processor> Run<P> {
         self.consumer.context().close();
         let partitions: Vec<i32> = self.ledger.partitions().collect();
         self.forget(&partitions);
+        // The last to have the consumer closes it, which is to be over when this returns.
+        let Self { committer, events, .. } = &mut self;
+        *committer = None;
+        let until = Instant::now() + CLOSE;
+        while let Ok(event) = events.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            if let Event::Committer(Report::Ended) = event {
+                return ended;
+            }
+        }
+        warn!(stage = stage::<P>(), "a transaction is still under way; the broker will end it");
         ended
     }
 
     fn work(&mut self) -> Result<(), Error> {
         // Before reading anything: this ends what a predecessor of the same name left open.
-        while self.committer.is_none() && !self.shutdown.is_cancelled() {
-            self.open_committer()?;
-            if let (None, Some((at, _))) = (&self.committer, self.commit_after) {
-                let pause = tokio::time::sleep_until(at.into());
-                self.runtime.block_on(self.shutdown.run_until_cancelled(pause));
-            }
+        while self.committing == Committing::Opening && !self.shutdown.is_cancelled() {
+            self.await_event(IDLE_POLL)?;
         }
         self.consumer
-            .subscribe(&[&self.topic])
+            .subscribe(&[&self.shared.input])
             .map_err(|source| Self::failed("subscribing", source))?;
         while !self.shutdown.is_cancelled() {
-            while let Some(decision) = self.consumer.context().decision() {
-                self.rebalance(decision)?;
-            }
-            while let Ok(completion) = self.completions.try_recv() {
-                self.complete(completion);
-            }
+            self.rebalance()?;
+            self.take_events()?;
             self.check_breaker()?;
             self.commit()?;
             self.read()?;
-            gauge!(IN_FLIGHT_RECORDS, "stage" => stage::<P>()).set(self.ledger.records() as f64);
-            gauge!(IN_FLIGHT_BYTES, "stage" => stage::<P>()).set(self.ledger.bytes() as f64);
+            self.set_gauges();
         }
         self.leave()
     }
@@ -165,22 +197,149 @@ impl<P: Processor> Run<P> {
                 stage: stage::<P>(),
                 dead,
                 window: self.shared.options.breaker_window_records,
-                topic: self.shared.dead_letters.to_string(),
+                topic: self.shared.dead_letters.clone(),
             }),
         }
     }
 
+    /// Lets all that has begun end, within the drain time.
     fn leave(&mut self) -> Result<(), Error> {
-        let partitions: Vec<i32> = self.ledger.partitions().collect();
-        self.drain(&partitions);
-        self.commit_after = None;
-        let last = self.commit();
+        let leaving = self.wind_down(self.ledger.partitions().collect());
+        while self.goes_on(&leaving) {
+            self.commit()?;
+            self.await_event(BUSY_WAIT)?;
+        }
         info!(stage = stage::<P>(), "engine stopped");
-        last
+        Ok(())
     }
 
     pub(super) fn failed(doing: &'static str, source: KafkaError) -> Error {
         Error::Kafka { stage: stage::<P>(), doing, source }
+    }
+
+    fn set_gauges(&mut self) {
+        if self.gauges_at.elapsed() < GAUGES {
+            return;
+        }
+        self.gauges_at = Instant::now();
+        let meters = &self.shared.meters;
+        meters.in_flight_records.set(self.ledger.records() as f64);
+        meters.in_flight_bytes.set(self.ledger.bytes() as f64);
+        meters.parked_records.set(self.lanes.waiting() as f64);
+        let age = self.ledger.oldest().map_or(Duration::ZERO, |oldest| oldest.elapsed());
+        meters.window_age_seconds.set(age.as_secs_f64());
+    }
+
+    // --- events --------------------------------------------------------------------------------
+
+    fn take_events(&mut self) -> Result<(), Error> {
+        while let Ok(event) = self.events.try_recv() {
+            self.heed(event)?;
+        }
+        self.handout.launch();
+        Ok(())
+    }
+
+    fn await_event(&mut self, limit: Duration) -> Result<(), Error> {
+        self.handout.launch();
+        if self.ledger.unfinished() >= CROWD {
+            std::thread::sleep(NAP);
+            return self.take_events();
+        }
+        match self.events.recv_timeout(limit) {
+            Ok(event) => {
+                self.heed(event)?;
+                self.take_events()
+            }
+            Err(RecvTimeoutError::Timeout) => Ok(()),
+            // Its senders are the committer's thread and our own hand-out.
+            Err(RecvTimeoutError::Disconnected) => Err(Error::Thread),
+        }
+    }
+
+    fn heed(&mut self, event: Event) -> Result<(), Error> {
+        match event {
+            Event::Finished(completions) => {
+                for completion in completions {
+                    self.complete(completion);
+                }
+                Ok(())
+            }
+            Event::Committer(report) => self.committer_says(report),
+        }
+    }
+
+    fn complete(&mut self, done: Completion) {
+        let partition = done.lane.partition;
+        if let Some(finished) = &done.finished {
+            self.breaker.note(finished.letter.is_some());
+        }
+        if self.ledger.finish(partition, done.epoch, done.offset, done.finished)
+            && let Some(next) = self.lanes.leave(done.lane)
+        {
+            self.handout.add(done.lane, next);
+        }
+    }
+
+    pub(super) fn drop_undone(&mut self, job: &Job) {
+        self.ledger.finish(job.record.partition, job.epoch, job.record.offset, None);
+    }
+
+    // --- committing ----------------------------------------------------------------------------
+
+    /// Has all committed that is finished, unless a transaction is under way: while that lasts the
+    /// next batch gathers, so that batches grow with the load.
+    fn commit(&mut self) -> Result<(), Error> {
+        let too_early = self.commit_after.is_some_and(|(at, _)| Instant::now() < at);
+        if self.committing != Committing::Idle || too_early {
+            return Ok(());
+        }
+        if let Some(batch) = self.ledger.take(self.shared.options.max_transaction_records) {
+            self.committing = Committing::Busy;
+            // It takes batches until it reports that it has failed.
+            let committer = self.committer.as_ref().ok_or(Error::Thread)?;
+            committer.send(batch).map_err(|_| Error::Thread)?;
+        }
+        Ok(())
+    }
+
+    fn committer_says(&mut self, report: Report) -> Result<(), Error> {
+        match report {
+            Report::Opened(standings) => {
+                for standing in standings {
+                    if let Some((next, above)) = standing.at {
+                        self.ledger.reconcile(standing.partition, next, &above);
+                    }
+                }
+                self.committing = Committing::Idle;
+            }
+            Report::Committed(batch) => {
+                let meters = &self.shared.meters;
+                let now = Instant::now();
+                self.ledger.committed(&batch, |read_at| {
+                    meters.record_seconds.record(now.saturating_duration_since(read_at));
+                });
+                for commit in &batch.commits {
+                    meters.metadata_bytes.record(commit.metadata.len() as f64);
+                }
+                self.committing = Committing::Idle;
+                self.commit_after = None;
+            }
+            Report::Aborted(batch) => {
+                self.ledger.put_back(batch);
+                self.committing = Committing::Idle;
+                let pause = self.commit_after.map_or(COMMIT_RETRY, |(_, last)| last * 2);
+                let pause = pause.min(COMMIT_RETRY_MAX);
+                self.commit_after = Some((Instant::now() + pause, pause));
+            }
+            Report::InDoubt(batch) => {
+                self.ledger.put_back(batch);
+                self.committing = Committing::Opening;
+            }
+            Report::Failed(error) => return Err(error),
+            Report::Ended => return Err(Error::Thread),
+        }
+        Ok(())
     }
 
     // --- reading -------------------------------------------------------------------------------
@@ -189,13 +348,9 @@ impl<P: Processor> Run<P> {
     /// places of calls, or slow calls would wait for transactions.
     fn is_full(&self) -> bool {
         let options = &self.shared.options;
-        self.unfinished() >= options.max_in_flight_records
+        self.ledger.unfinished() >= options.max_in_flight_records
             || self.ledger.finished() >= options.max_transaction_records
             || self.ledger.bytes() >= options.max_in_flight_bytes
-    }
-
-    fn unfinished(&self) -> usize {
-        self.ledger.records() - self.ledger.finished()
     }
 
     fn read(&mut self) -> Result<(), Error> {
@@ -205,29 +360,22 @@ impl<P: Processor> Run<P> {
         self.full_since = None;
         // Hysteresis: reading resumes with room for a while.
         let max = self.shared.options.max_in_flight_records;
-        if self.paused && self.unfinished() * 5 <= max * 4 {
+        if self.paused && self.ledger.unfinished() * 5 <= max * 4 {
             self.set_paused(false);
         }
         let idle = self.ledger.records() == 0;
         let first = if idle { IDLE_POLL } else { Duration::ZERO };
-        if !self.poll(first)? {
-            if !idle {
-                self.await_completion(BUSY_WAIT);
-            }
-            return Ok(());
+        if !self.poll(first, Instant::now())? {
+            return if idle { Ok(()) } else { self.await_event(BUSY_WAIT) };
         }
+        let now = Instant::now();
         for _ in 1..TURN {
-            if self.is_full() || !self.poll(Duration::ZERO)? {
+            if self.is_full() || !self.poll(Duration::ZERO, now)? {
                 break;
             }
         }
+        self.handout.launch();
         Ok(())
-    }
-
-    fn await_completion(&mut self, limit: Duration) {
-        if let Ok(completion) = self.completions.recv_timeout(limit) {
-            self.complete(completion);
-        }
     }
 
     /// The window is full: wait for room; after a while stop fetching, and serve the group.
@@ -237,10 +385,9 @@ impl<P: Processor> Run<P> {
             self.set_paused(true);
         }
         if self.paused {
-            self.poll(Duration::ZERO)?;
+            self.poll(Duration::ZERO, Instant::now())?;
         }
-        self.await_completion(SATURATED / 10);
-        Ok(())
+        self.await_event(SATURATED / 10)
     }
 
     fn set_paused(&mut self, paused: bool) {
@@ -260,11 +407,11 @@ impl<P: Processor> Run<P> {
         }
     }
 
-    /// Reads one record; whether there was one.
-    fn poll(&mut self, wait: Duration) -> Result<bool, Error> {
+    /// Reads one record, at `now` or after a wait; whether there was one.
+    fn poll(&mut self, wait: Duration, now: Instant) -> Result<bool, Error> {
         let record = match self.consumer.poll(wait) {
             None => return Ok(false),
-            Some(Ok(record)) => record.detach(),
+            Some(Ok(message)) => Record::copy(&message),
             Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => {
                 return Err(Self::failed("reading", error));
             }
@@ -273,57 +420,26 @@ impl<P: Processor> Run<P> {
                 return Ok(false);
             }
         };
-        self.admit(record);
+        self.admit(record, now);
         Ok(true)
     }
 
-    fn admit(&mut self, record: OwnedMessage) {
-        let (partition, offset) = (record.partition(), record.offset());
-        let bytes = record.payload().map_or(0, <[u8]>::len) + record.key().map_or(0, <[u8]>::len);
-        let Some(owned) = self.owned.get(&partition) else { return };
-        let epoch = match self.ledger.begin(partition, offset, bytes) {
+    fn admit(&mut self, record: Record, now: Instant) {
+        let (partition, offset) = (record.partition, record.offset);
+        let stays = |owned: &&Arc<Owned>| !owned.winding_down.is_cancelled();
+        let Some(owned) = self.owned.get(&partition).filter(stays) else { return };
+        let epoch = match self.ledger.begin(partition, offset, record.len(), now) {
             Begun::New(epoch) => epoch,
             Begun::Known => return,
             Begun::Inherited => {
-                counter!(RECORDS_TOTAL, "stage" => stage::<P>(), "outcome" => "inherited")
-                    .increment(1);
+                self.shared.meters.inherited.increment(1);
                 return;
             }
         };
-        let key = record.key().map_or(LaneKey::Keyless(offset), |k| LaneKey::Key(k.into()));
-        let lane = Lane { partition, key };
-        let winding_down = owned.winding_down.clone();
-        let job = Job { record, epoch, read_at: Instant::now(), winding_down };
-        if let Some(job) = self.lanes.enter(&lane, job) {
-            self.start(lane, job);
-        }
-    }
-
-    fn start(&self, lane: Lane, job: Job) {
-        let Some(owned) = self.owned.get(&lane.partition) else { return };
-        let (shared, completed) = (self.shared.clone(), self.completed.clone());
-        let gone = owned.gone.clone();
-        self.runtime.spawn(async move {
-            let finished = tokio::select! {
-                biased;
-                () = gone.cancelled() => None,
-                finished = shared.run(&job) => finished,
-            };
-            let offset = job.record.offset();
-            // The loop may have ended; then nobody wants to know.
-            let _ = completed.send(Completion { lane, epoch: job.epoch, offset, finished });
-        });
-    }
-
-    pub(super) fn complete(&mut self, done: Completion) {
-        let partition = done.lane.partition;
-        if let Some(finished) = &done.finished {
-            self.breaker.note(finished.dead);
-        }
-        if self.ledger.finish(partition, done.epoch, done.offset, done.finished)
-            && let Some(next) = self.lanes.leave(&done.lane)
-        {
-            self.start(done.lane, next);
+        let lane = self.lanes.of(partition, record.key(), offset);
+        let job = Job { record, epoch, owned: owned.clone() };
+        if let Some(job) = self.lanes.enter(lane, job) {
+            self.handout.add(lane, job);
         }
     }
 }

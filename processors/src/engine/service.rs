@@ -14,6 +14,7 @@ use tracing::{info, warn};
 
 use super::consumer::Context;
 use super::instance::Instance;
+use super::metrics::Meters;
 use super::run::{Run, Setup};
 use super::task::Shared;
 use super::{Error, Options, Processor};
@@ -26,7 +27,6 @@ const ASK: Duration = Duration::from_secs(5);
 /// Runs one processor over its topic.
 pub struct Engine<P: Processor> {
     shared: Arc<Shared<P>>,
-    input: String,
     kafka: KafkaOptions,
     instance: Instance,
     transactional_id: String,
@@ -77,15 +77,15 @@ impl<P: Processor> Engine<P> {
             processor,
             registry,
             encoder,
-            output: names.name(P::STAGE.output()).into(),
-            dead_letters: names.dead_letters(P::STAGE).into(),
+            input: names.name(P::STAGE.input()),
+            output: names.name(P::STAGE.output()),
+            dead_letters: names.dead_letters(P::STAGE),
             group,
-            ce_source: format!("/comanda/{}", P::STAGE.as_str()),
             options,
+            meters: Arc::new(Meters::new(P::STAGE.as_str())),
         };
         Ok(Self {
             shared: Arc::new(shared),
-            input: names.name(P::STAGE.input()),
             kafka,
             instance,
             transactional_id,
@@ -131,21 +131,23 @@ impl<P: Processor> Engine<P> {
             return Ok(());
         }
         info!(
-            stage = P::STAGE.as_str(), input = self.input, output = %self.shared.output,
-            group = self.shared.group, transactional_id = self.transactional_id, "engine starts"
+            stage = P::STAGE.as_str(),
+            input = self.shared.input,
+            output = self.shared.output,
+            group = self.shared.group,
+            transactional_id = self.transactional_id,
+            "engine starts"
         );
         let producer = options.producer_config(&self.kafka, &self.transactional_id);
         let setup = Setup {
             runtime,
             consumer,
-            topic: self.input,
             producer,
             transactional_id: self.transactional_id,
             state: self.state,
             shutdown: shutdown.clone(),
         };
-        let run = Run::new(self.shared, setup);
-        let ended = run.run();
+        let ended = Run::new(self.shared, setup)?.run();
         drop(self.instance);
         ended
     }
@@ -158,13 +160,13 @@ impl<P: Processor> Engine<P> {
         shutdown: &CancellationToken,
     ) -> bool {
         while !shutdown.is_cancelled() {
-            match consumer.fetch_metadata(Some(&self.input), ASK) {
+            match consumer.fetch_metadata(Some(&self.shared.input), ASK) {
                 Ok(found) if found.topics().iter().any(|t| !t.partitions().is_empty()) => {
                     return true;
                 }
                 Ok(_) => warn!(
                     stage = P::STAGE.as_str(),
-                    topic = self.input,
+                    topic = self.shared.input,
                     "the topic does not exist yet; `comanda topics apply` creates it"
                 ),
                 Err(error) => warn!(

@@ -4,18 +4,19 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use comanda_schemas::headers::{self, EventHeaders};
 use comanda_schemas::{
-    DeadLetter, Encoder, Event, ReadError, ReadTries, Registry, Source, Timestamp, TraceContext,
-    headers,
+    DeadLetter, Encoder, Event, OrderId, ReadError, ReadTries, Registry, Source, Timestamp,
+    TraceContext,
 };
 use futures_util::FutureExt;
-use metrics::counter;
-use rdkafka::Message;
-use rdkafka::message::{OwnedHeaders, OwnedMessage};
+use metrics::Gauge;
+use rdkafka::message::OwnedHeaders;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
-use super::metrics::{RECORDS_TOTAL, RETRIES_TOTAL};
+use super::metrics::Meters;
+use super::record::Record;
 use super::{HandlerError, Input, Options, Outcome, Processor};
 
 /// First wait before asking the registry again for a schema; doubles up to [`SCHEMA_RETRY_MAX`].
@@ -27,106 +28,153 @@ pub(super) struct Shared<P: Processor> {
     pub processor: P,
     pub registry: Registry,
     pub encoder: Encoder<P::Out>,
-    pub output: Arc<str>,
-    pub dead_letters: Arc<str>,
+    /// Full names of its topics.
+    pub input: String,
+    pub output: String,
+    pub dead_letters: String,
     pub group: String,
-    pub ce_source: String,
     pub options: Options,
+    pub meters: Arc<Meters>,
 }
 
-/// A record to write in the transaction.
+/// A result to write in the transaction.
 #[derive(Debug)]
-pub(super) struct Write {
-    pub topic: Arc<str>,
-    pub key: Option<Vec<u8>>,
-    pub value: Option<Vec<u8>>,
+pub(super) struct Outgoing {
+    pub key: OrderId,
+    pub value: Vec<u8>,
+    pub headers: EventHeaders,
+}
+
+/// A dead letter to write in the transaction.
+#[derive(Debug)]
+pub(super) struct Letter {
+    pub record: Record,
     pub headers: OwnedHeaders,
 }
 
 /// What a handled record leaves.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Finished {
-    pub writes: Vec<Write>,
-    /// Whether its record became a dead letter.
-    pub dead: bool,
-    pub read_at: Instant,
+    pub result: Option<Outgoing>,
+    pub letter: Option<Box<Letter>>,
 }
 
 /// A record on its way.
 #[derive(Debug)]
 pub(super) struct Job {
-    pub record: OwnedMessage,
+    pub record: Record,
     pub epoch: u64,
-    pub read_at: Instant,
-    /// Ends waits: the partition or the process is on its way out.
-    pub winding_down: CancellationToken,
+    pub owned: Arc<Owned>,
 }
 
-/// How often and since when a record is tried.
+/// A partition that is ours, as those who work on its records see it.
+#[derive(Debug, Default)]
+pub(super) struct Owned {
+    /// Ends waits, and keeps new records out: the partition or the process is on its way out.
+    pub winding_down: CancellationToken,
+    /// Ends calls.
+    pub gone: CancellationToken,
+}
+
+/// How often a record was tried, and since when it fails.
 struct Trials {
     attempts: u32,
-    began: Instant,
-    began_at: Timestamp,
+    first_failed: Option<(Instant, Timestamp)>,
+}
+
+impl Trials {
+    /// Notes a failure; how long it is since the first one.
+    fn fail(&mut self) -> Duration {
+        self.first_failed.get_or_insert_with(|| (Instant::now(), Timestamp::now())).0.elapsed()
+    }
+}
+
+/// How a record ended.
+enum End {
+    Emitted(Outgoing),
+    Skipped,
+    Dead { error: HandlerError, result: Option<Outgoing> },
+}
+
+impl End {
+    fn dead(error: HandlerError) -> Self {
+        End::Dead { error, result: None }
+    }
 }
 
 impl<P: Processor> Shared<P> {
     /// Handles one record to its end; `None` when winding down came first.
-    pub async fn run(&self, job: &Job) -> Option<Finished> {
-        let mut trials = Trials { attempts: 1, began: Instant::now(), began_at: Timestamp::now() };
-        let caught = AssertUnwindSafe(self.run_inner(job, &mut trials)).catch_unwind().await;
-        let writes = caught.unwrap_or_else(|_| {
-            let error = HandlerError { kind: "panic", chain: "the processor panicked".into() };
-            Some(self.dead_letter(job, &trials, &error, None))
+    pub async fn run(&self, job: Job) -> Option<Finished> {
+        let mut trials = Trials { attempts: 1, first_failed: None };
+        let caught = AssertUnwindSafe(self.run_inner(&job, &mut trials)).catch_unwind().await;
+        let end = caught.unwrap_or_else(|_| {
+            let chain = "the processor panicked".into();
+            Some(End::dead(HandlerError { kind: "panic", chain }))
         })?;
-        let dead = writes.iter().any(|write| write.topic == self.dead_letters);
-        Some(Finished { writes, dead, read_at: job.read_at })
+        Some(match end {
+            End::Emitted(result) => {
+                self.meters.emitted.increment(1);
+                Finished { result: Some(result), letter: None }
+            }
+            End::Skipped => {
+                self.meters.skipped.increment(1);
+                Finished::default()
+            }
+            End::Dead { error, result } => {
+                let letter = Some(Box::new(self.letter(job.record, &mut trials, &error)));
+                Finished { result, letter }
+            }
+        })
     }
 
-    async fn run_inner(&self, job: &Job, trials: &mut Trials) -> Option<Vec<Write>> {
+    async fn run_inner(&self, job: &Job, trials: &mut Trials) -> Option<End> {
         let event = match self.decode(job).await? {
             Ok(event) => event,
-            Err(error) => {
-                let error = HandlerError::new("decode", &error);
-                return Some(self.dead_letter(job, trials, &error, None));
-            }
+            Err(error) => return Some(End::dead(HandlerError::new("decode", &error))),
         };
+        let parent = job.record.header("traceparent");
         let mut input = Input {
             event,
-            source: source_of(&job.record),
+            source: self.source(&job.record),
             attempt: 1,
-            trace: TraceContext::continue_from(job.record.headers()),
+            trace: TraceContext::continue_text(parent),
         };
         loop {
             input.attempt = trials.attempts;
             let (after, error) = match self.processor.handle(&input).await {
-                Outcome::Emit(event) => return Some(self.emit(job, trials, &event, &input.trace)),
-                Outcome::Skip => {
-                    self.count("skipped");
-                    return Some(Vec::new());
+                Outcome::Emit(event) => {
+                    let encoded = self.encode(&event, &input.trace);
+                    return Some(encoded.map_or_else(End::dead, End::Emitted));
                 }
+                Outcome::Skip => return Some(End::Skipped),
                 Outcome::DeadLetter { error, result } => {
-                    return Some(self.dead_letter(
-                        job,
-                        trials,
-                        &error,
-                        result.as_ref().map(|event| (event, &input.trace)),
-                    ));
+                    let result = result.and_then(|event| {
+                        let encoded = self.encode(&event, &input.trace);
+                        encoded
+                            .inspect_err(|error| {
+                                let (stage, error) = (P::STAGE.as_str(), &error.chain);
+                                error!(stage, error, "result not written");
+                            })
+                            .ok()
+                    });
+                    return Some(End::Dead { error, result });
                 }
                 Outcome::Retry { after, error } => (after, error),
             };
-            let age = trials.began.elapsed() + after;
+            let age = trials.fail() + after;
             if trials.attempts >= self.options.max_attempts
                 || age > Duration::from_millis(self.options.max_retry_age_ms)
             {
-                return Some(self.dead_letter(job, trials, &error, None));
+                return Some(End::dead(error));
             }
             warn!(
                 stage = P::STAGE.as_str(), order_id = %input.event.order_id(),
                 attempt = trials.attempts, after = ?after, kind = error.kind, error = error.chain,
                 "will be tried again"
             );
-            counter!(RETRIES_TOTAL, "stage" => P::STAGE.as_str()).increment(1);
-            wait(after, &job.winding_down).await?;
+            self.meters.retries.increment(1);
+            let _counted = Counted::new(&self.meters.retrying_records);
+            wait(after, &job.owned.winding_down).await?;
             trials.attempts += 1;
         }
     }
@@ -135,16 +183,16 @@ impl<P: Processor> Shared<P> {
     async fn decode(&self, job: &Job) -> Option<Result<P::In, ReadError>> {
         let (mut tries, mut pause) = (ReadTries::default(), SCHEMA_RETRY);
         loop {
-            match self.registry.read(job.record.payload().unwrap_or_default()).await {
+            match self.registry.read(job.record.value().unwrap_or_default()).await {
                 Err(error) if tries.again_after(&error) => {
                     warn!(
                         stage = P::STAGE.as_str(),
-                        partition = job.record.partition(),
-                        offset = job.record.offset(),
+                        partition = job.record.partition,
+                        offset = job.record.offset,
                         error = headers::error_chain(&error),
                         "the schema of a record can't be fetched yet"
                     );
-                    wait(pause, &job.winding_down).await?;
+                    wait(pause, &job.owned.winding_down).await?;
                     pause = (pause * 2).min(SCHEMA_RETRY_MAX);
                 }
                 decoded => return Some(decoded),
@@ -152,83 +200,60 @@ impl<P: Processor> Shared<P> {
         }
     }
 
-    fn emit(&self, job: &Job, trials: &Trials, event: &P::Out, trace: &TraceContext) -> Vec<Write> {
-        match self.encode(event, trace) {
-            Ok(write) => {
-                self.count("emitted");
-                vec![write]
-            }
-            Err(error) => self.dead_letter(job, trials, &error, None),
-        }
+    fn source(&self, record: &Record) -> Source {
+        let Record { partition, offset, .. } = *record;
+        Source { topic: self.input.clone(), partition, offset }
     }
 
-    fn encode(&self, event: &P::Out, trace: &TraceContext) -> Result<Write, HandlerError> {
+    fn encode(&self, event: &P::Out, trace: &TraceContext) -> Result<Outgoing, HandlerError> {
         let value =
             self.encoder.encode(event).map_err(|error| HandlerError::new("encode", &error))?;
-        Ok(Write {
-            topic: self.output.clone(),
-            key: Some(event.order_id().to_string().into_bytes()),
-            value: Some(value),
-            headers: headers::event_headers(event, &self.ce_source, trace),
-        })
+        let headers = EventHeaders::new(event, P::STAGE.ce_source(), trace);
+        Ok(Outgoing { key: event.order_id(), value, headers })
     }
 
-    fn dead_letter(
-        &self,
-        job: &Job,
-        trials: &Trials,
-        error: &HandlerError,
-        result: Option<(&P::Out, &TraceContext)>,
-    ) -> Vec<Write> {
-        let record = &job.record;
+    fn letter(&self, record: Record, trials: &mut Trials, error: &HandlerError) -> Letter {
+        trials.fail();
+        let Record { partition, offset, .. } = record;
         error!(
             stage = P::STAGE.as_str(),
-            topic = record.topic(),
-            partition = record.partition(),
-            offset = record.offset(),
+            topic = self.input,
+            partition,
+            offset,
             kind = error.kind,
             error = error.chain,
             attempts = trials.attempts,
             "record goes to the dead-letter topic"
         );
-        self.count("dead_letter");
+        self.meters.dead_letters.increment(1);
         let letter = DeadLetter {
-            topic: record.topic(),
-            partition: record.partition(),
-            offset: record.offset(),
-            timestamp: record.timestamp().to_millis().map(Timestamp::from_millis),
+            topic: &self.input,
+            partition,
+            offset,
+            timestamp: record.timestamp(),
             group: &self.group,
             error_kind: error.kind,
             error_chain: &error.chain,
             attempts: trials.attempts,
-            first_failed_at: trials.began_at,
+            first_failed_at: trials.first_failed.map_or_else(Timestamp::now, |(_, at)| at),
         };
-        let raw = Write {
-            topic: self.dead_letters.clone(),
-            key: record.key().map(<[u8]>::to_vec),
-            value: record.payload().map(<[u8]>::to_vec),
-            headers: letter.headers(record.headers().cloned()),
-        };
-        let result = result.and_then(|(event, trace)| match self.encode(event, trace) {
-            Ok(write) => Some(write),
-            Err(error) => {
-                error!(stage = P::STAGE.as_str(), error = error.chain, "result not written");
-                None
-            }
-        });
-        std::iter::once(raw).chain(result).collect()
-    }
-
-    fn count(&self, outcome: &'static str) {
-        counter!(RECORDS_TOTAL, "stage" => P::STAGE.as_str(), "outcome" => outcome).increment(1);
+        Letter { headers: letter.headers(Some(record.headers())), record }
     }
 }
 
-fn source_of(record: &OwnedMessage) -> Source {
-    Source {
-        topic: record.topic().to_owned(),
-        partition: record.partition(),
-        offset: record.offset(),
+/// Counts one more for as long as it lives; a call that is cut off drops it as well.
+struct Counted<'a>(&'a Gauge);
+
+impl<'a> Counted<'a> {
+    fn new(gauge: &'a Gauge) -> Self {
+        gauge.increment(1);
+        Self(gauge)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.decrement(1);
     }
 }
 

@@ -5,23 +5,21 @@ use proptest::prelude::*;
 use super::*;
 
 fn begin(ledger: &mut Ledger<i64>, offset: i64) -> u64 {
-    match ledger.begin(0, offset, 10) {
+    match ledger.begin(0, offset, 10, Instant::now()) {
         Begun::New(epoch) => epoch,
         other => panic!("offset {offset} is {other:?}"),
     }
 }
 
-/// Commits what is ready; the results, and where a successor would start.
+/// Commits what is finished; the results, and where a successor would start.
 fn commit(ledger: &mut Ledger<i64>, max: usize) -> (Vec<i64>, Option<(i64, Spans)>) {
-    let ready = ledger.ready(max);
-    let results = ledger.results(&ready).copied().collect();
-    let mut stands = None;
-    for commit in &ready.commits {
-        ledger.committed(commit);
-        let spans = Spans::decode(commit.next, &commit.metadata).expect("our own metadata");
-        stands = Some((commit.next, spans));
-    }
-    (results, stands)
+    let Some(batch) = ledger.take(max) else { return (Vec::new(), None) };
+    ledger.committed(&batch, |_| {});
+    let stands = batch.commits.last().map(|commit| {
+        (commit.next, Spans::decode(commit.next, &commit.metadata).expect("our own metadata"))
+    });
+    let results = batch.commits.iter().flat_map(|commit| commit.results.iter().map(|(_, r)| *r));
+    (results.collect(), stands)
 }
 
 #[test]
@@ -61,8 +59,9 @@ fn a_successor_skips_what_was_committed_and_runs_the_rest() {
     assert_eq!(next, 0);
     let mut successor: Ledger<i64> = Ledger::new();
     let epoch = successor.assign(0, above);
-    let begun: Vec<i64> =
-        (next..6).filter(|o| matches!(successor.begin(0, *o, 1), Begun::New(_))).collect();
+    let begun: Vec<i64> = (next..6)
+        .filter(|o| matches!(successor.begin(0, *o, 1, Instant::now()), Begun::New(_)))
+        .collect();
     assert_eq!(begun, [0, 3, 4]);
     // What it inherited is still told while the lowest record is unfinished.
     successor.finish(0, epoch, 3, Some(3));
@@ -98,14 +97,13 @@ fn a_repeated_offset_and_a_late_completion_are_ignored() {
     let mut ledger = Ledger::new();
     let old = ledger.assign(0, Spans::default());
     begin(&mut ledger, 5);
-    assert_eq!(ledger.begin(0, 5, 1), Begun::Known);
-    assert_eq!(ledger.begin(1, 5, 1), Begun::Known);
+    assert_eq!(ledger.begin(0, 5, 1, Instant::now()), Begun::Known);
+    assert_eq!(ledger.begin(1, 5, 1, Instant::now()), Begun::Known);
     let new = ledger.assign(0, Spans::default());
     begin(&mut ledger, 5);
     assert!(!ledger.finish(0, old, 5, Some(5)));
-    assert_eq!(ledger.ready(9), Ready::default());
+    assert!(ledger.take(9).is_none());
     assert!(ledger.finish(0, new, 5, Some(5)));
-    assert_eq!(ledger.ready(9).records, 1);
     assert_eq!((ledger.records(), ledger.finished()), (1, 1));
     ledger.forget(0);
     assert_eq!((ledger.records(), ledger.finished(), ledger.bytes()), (0, 0, 0));
@@ -122,11 +120,67 @@ fn metadata_that_would_not_fit_waits_for_the_slow_records() {
     for offset in (1..8_000).step_by(2) {
         ledger.finish(0, epoch, offset, Some(offset));
     }
-    assert_eq!(ledger.ready(9_000), Ready::default());
+    assert!(ledger.take(9_000).is_none());
     ledger.finish(0, epoch, 0, Some(0));
-    let ready = ledger.ready(9_000);
-    assert_eq!(ready.commits[0].offsets, [0, 1]);
-    assert_eq!((ready.commits[0].next, ready.commits[0].metadata.as_str()), (2, ""));
+    let batch = ledger.take(9_000).unwrap();
+    assert_eq!(batch.commits[0].results, [(0, 0), (1, 1)]);
+    assert_eq!((batch.commits[0].next, batch.commits[0].metadata.as_str()), (2, ""));
+}
+
+#[test]
+fn an_aborted_batch_is_taken_again_with_what_finished_since() {
+    let mut ledger = Ledger::new();
+    let epoch = ledger.assign(0, Spans::default());
+    for offset in 0..3 {
+        begin(&mut ledger, offset);
+    }
+    ledger.finish(0, epoch, 1, Some(1));
+    let batch = ledger.take(9).unwrap();
+    assert_eq!((ledger.finished(), ledger.uncommitted(0), ledger.records()), (0, 1, 3));
+    ledger.finish(0, epoch, 0, Some(0));
+    ledger.put_back(batch);
+    assert_eq!((ledger.finished(), ledger.uncommitted(0)), (2, 2));
+    assert_eq!(commit(&mut ledger, 9).0, [0, 1]);
+    assert_eq!((ledger.uncommitted(0), ledger.records()), (0, 1));
+}
+
+#[test]
+fn a_batch_that_outlives_its_assignment_changes_nothing() {
+    for commits in [true, false] {
+        let mut ledger = Ledger::new();
+        let epoch = ledger.assign(0, Spans::default());
+        begin(&mut ledger, 5);
+        ledger.finish(0, epoch, 5, Some(5));
+        let batch = ledger.take(9).unwrap();
+        ledger.assign(0, Spans::default());
+        begin(&mut ledger, 5);
+        if commits {
+            ledger.committed(&batch, |_| panic!("of another assignment"));
+        } else {
+            ledger.put_back(batch);
+        }
+        let counts = (ledger.records(), ledger.finished(), ledger.uncommitted(0), ledger.bytes());
+        assert_eq!(counts, (1, 0, 0, 10));
+    }
+}
+
+#[test]
+fn what_a_lost_transaction_committed_is_dropped_and_the_rest_is_kept() {
+    let mut ledger = Ledger::new();
+    let epoch = ledger.assign(0, Spans::default());
+    for offset in 0..5 {
+        begin(&mut ledger, offset);
+    }
+    for offset in [0, 2, 3] {
+        ledger.finish(0, epoch, offset, Some(offset));
+    }
+    let batch = ledger.take(2).unwrap();
+    ledger.put_back(batch);
+    let mut above = Spans::default();
+    above.push(2, 3);
+    ledger.reconcile(0, 1, &above);
+    assert_eq!((ledger.records(), ledger.finished()), (3, 1));
+    assert_eq!(commit(&mut ledger, 9).0, [3]);
 }
 
 proptest! {
@@ -144,7 +198,7 @@ proptest! {
         let mut open: BTreeSet<i64> = BTreeSet::new();
         let read = |ledger: &mut Ledger<i64>, open: &mut BTreeSet<i64>, from: i64| {
             for offset in from..60 {
-                if let Begun::New(_) = ledger.begin(0, offset, 1) {
+                if let Begun::New(_) = ledger.begin(0, offset, 1, Instant::now()) {
                     open.insert(offset);
                 }
             }

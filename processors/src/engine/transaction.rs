@@ -1,0 +1,235 @@
+//! The transactional producer: results and offsets in one transaction.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use comanda_schemas::{log_error, log_line};
+use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::OwnedHeaders;
+use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::util::Timeout;
+use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
+use tracing::warn;
+
+use super::ledger::{self, Commit};
+use super::metrics::Meters;
+use super::task::{Finished, Letter, Outgoing};
+
+/// Limit of one try at the calls that may be repeated.
+const CALL: Duration = Duration::from_secs(30);
+/// Pause between two looks at what the broker has not taken yet. Not a poll: the producer has a
+/// thread for that, and the binding spins through the last millisecond of any poll's time-out.
+const DELIVERY: Duration = Duration::from_micros(200);
+
+/// What a failed transaction leaves behind.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// It was aborted, or never began; the same results can be tried again with this producer.
+    Aborted(KafkaError),
+    /// The producer is of no use any more, and the transaction may have been committed or not:
+    /// take a new one, then ask the broker for the committed offsets.
+    ProducerLost(KafkaError),
+    /// Another producer with the same transactional id took over.
+    Fenced(KafkaError),
+}
+
+/// Full names of the topics in a transaction.
+#[derive(Debug)]
+pub(super) struct Names {
+    /// The one whose offsets are committed.
+    pub input: String,
+    pub output: String,
+    pub dead_letters: String,
+}
+
+/// Results and offsets of one transaction.
+pub(super) type Batch = ledger::Batch<Finished>;
+
+/// A producer that has the transactional id to itself.
+pub(super) struct Transactions {
+    producer: ThreadedProducer<Context>,
+    stage: &'static str,
+    /// After how long the broker ends a transaction by itself.
+    timeout: Duration,
+    meters: Arc<Meters>,
+}
+
+#[derive(Clone)]
+struct Context;
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        log_line(level, facility, line);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        log_error(&error, reason);
+    }
+}
+
+impl ProducerContext for Context {
+    type DeliveryOpaque = ();
+    /// A failed delivery makes the commit fail, which is where it is dealt with.
+    fn delivery(&self, _: &rdkafka::producer::DeliveryResult<'_>, (): ()) {}
+}
+
+impl Transactions {
+    /// Takes over the transactional id: whatever an earlier producer left open is finished or
+    /// aborted by the broker before this returns.
+    pub fn open(
+        config: &ClientConfig,
+        timeout: Duration,
+        stage: &'static str,
+        meters: Arc<Meters>,
+    ) -> Result<Self, Failure> {
+        let producer = ThreadedProducer::from_config_and_context(config, Context)
+            .map_err(Failure::ProducerLost)?;
+        let opened = Self { producer, stage, timeout, meters };
+        opened.producer.init_transactions(CALL).map_err(|error| opened.classify(error))?;
+        Ok(opened)
+    }
+
+    /// Writes the results of `batch` and commits its offsets, all or nothing.
+    pub fn commit<C: ConsumerContext>(
+        &self,
+        batch: &Batch,
+        names: &Names,
+        consumer: &BaseConsumer<C>,
+    ) -> Result<(), Failure> {
+        let began = Instant::now();
+        match self.try_commit(&batch.commits, names, consumer) {
+            Ok(()) => {
+                self.meters.transaction_seconds.record(began.elapsed());
+                self.meters.transaction_records.record(batch.records as f64);
+                Ok(())
+            }
+            Err(error) => Err(match self.abort(error) {
+                // The broker shuts out the producer of a transaction that it timed out as it
+                // does one that another took the place of; only the latter can happen early.
+                Failure::Fenced(error) if began.elapsed() >= self.timeout => {
+                    Failure::ProducerLost(error)
+                }
+                failure => failure,
+            }),
+        }
+    }
+
+    fn try_commit<C: ConsumerContext>(
+        &self,
+        commits: &[Commit<Finished>],
+        names: &Names,
+        consumer: &BaseConsumer<C>,
+    ) -> Result<(), KafkaError> {
+        self.producer.begin_transaction()?;
+        for (_, Finished { result, letter }) in commits.iter().flat_map(|c| &c.results) {
+            if let Some(Letter { record, headers }) = letter.as_deref() {
+                let (key, value) = (record.key(), record.value());
+                self.send(&names.dead_letters, key, value, headers.clone())?;
+            }
+            if let Some(Outgoing { key, value, headers }) = result {
+                let key = key.to_string();
+                let headers = headers.to_headers();
+                self.send(&names.output, Some(key.as_bytes()), Some(value), headers)?;
+            }
+        }
+        // A commit that finds nothing left to deliver is spared librdkafka's flush, which the
+        // binding polls in steps of 100 ms.
+        while self.producer.in_flight_count() > 0 {
+            std::thread::sleep(DELIVERY);
+        }
+        let mut list = TopicPartitionList::with_capacity(commits.len());
+        for commit in commits {
+            let mut element = list.add_partition(&names.input, commit.partition);
+            element.set_offset(Offset::Offset(commit.next))?;
+            if !commit.metadata.is_empty() {
+                element.set_metadata(&commit.metadata);
+            }
+        }
+        // Afresh each time: the generation in it is what fences a process that lost its
+        // partitions without noticing.
+        let Some(group) = consumer.group_metadata() else {
+            return Err(KafkaError::Canceled);
+        };
+        self.retry(|| self.producer.send_offsets_to_transaction(&list, &group, CALL))?;
+        // Any finite time-out can leave the client in doubt about the state.
+        self.retry(|| self.producer.commit_transaction(Timeout::Never))
+    }
+
+    fn send(
+        &self,
+        topic: &str,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: OwnedHeaders,
+    ) -> Result<(), KafkaError> {
+        let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic).headers(headers);
+        record.key = key;
+        record.payload = value;
+        loop {
+            match self.producer.send(record) {
+                Ok(()) => return Ok(()),
+                Err((error, back))
+                    if error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull) =>
+                {
+                    std::thread::sleep(DELIVERY);
+                    record = back;
+                }
+                Err((error, _)) => return Err(error),
+            }
+        }
+    }
+
+    /// Repeats a call, with the same arguments, while librdkafka says that this is the thing to do.
+    fn retry(&self, call: impl Fn() -> Result<(), KafkaError>) -> Result<(), KafkaError> {
+        loop {
+            match call() {
+                Err(KafkaError::Transaction(error))
+                    if error.is_retriable() && !error.is_fatal() && !error.txn_requires_abort() =>
+                {
+                    warn!(stage = self.stage, %error, "transaction call is repeated");
+                }
+                done => return done,
+            }
+        }
+    }
+
+    fn abort(&self, error: KafkaError) -> Failure {
+        let failure = self.classify(error);
+        if let Failure::Aborted(_) = failure {
+            self.meters.aborts.increment(1);
+            let aborted = self.retry(|| self.producer.abort_transaction(Timeout::Never));
+            if let Err(error) = aborted {
+                return match self.classify(error) {
+                    Failure::Fenced(error) => Failure::Fenced(error),
+                    // An abort that fails leaves nothing to build on.
+                    Failure::Aborted(error) | Failure::ProducerLost(error) => {
+                        Failure::ProducerLost(error)
+                    }
+                };
+            }
+        }
+        failure
+    }
+
+    /// What to do after an error; anything that is not known to be harmless loses the producer.
+    fn classify(&self, error: KafkaError) -> Failure {
+        use RDKafkaErrorCode as Code;
+        let fatal = self.producer.client().fatal_error().map(|(code, _)| code);
+        let code = fatal.or(error.rdkafka_error_code());
+        if matches!(code, Some(Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch)) {
+            return Failure::Fenced(error);
+        }
+        let abortable = match &error {
+            KafkaError::Transaction(error) => error.txn_requires_abort() && !error.is_fatal(),
+            KafkaError::MessageProduction(_) | KafkaError::Canceled => true,
+            _ => false,
+        };
+        if abortable && fatal.is_none() {
+            Failure::Aborted(error)
+        } else {
+            Failure::ProducerLost(error)
+        }
+    }
+}
