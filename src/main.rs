@@ -23,6 +23,11 @@ use clap::Parser;
 use cli::{Cli, Command, ConfigAction, Role, SchemaKind, SchemasAction, TopicsAction};
 use config::Loaded;
 
+/// Also for librdkafka: an order is read, handled and written on different threads, and memory that
+/// one thread takes and another gives back is what the system's allocator is slow at.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[tokio::main]
 async fn main() -> ExitCode {
     match run(Cli::parse()).await {
