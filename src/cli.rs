@@ -234,7 +234,7 @@ pub enum BenchWhat {
 #[derive(Debug, Args)]
 pub struct BenchEngineArgs {
     /// Orders in each case
-    #[arg(long, default_value_t = 500_000, value_parser = clap::value_parser!(u64).range(1_000..=10_000_000))]
+    #[arg(long, default_value_t = 500_000, value_parser = clap::value_parser!(u64).range(50_000..=10_000_000))]
     pub orders: u64,
     /// How long to measure each case at the most
     #[arg(long, default_value_t = 10, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=600))]

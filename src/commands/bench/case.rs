@@ -119,6 +119,8 @@ pub async fn run(loaded: Loaded, spec: &str) -> Result<()> {
     registry.resolve(&usual, Topic::Orders).await?;
     let payments_id = registry.resolve(&usual, Topic::Payments).await?;
     let stop = interrupted.child_token();
+    // On an error as well: the process can't end while a thread of it still works.
+    let _stops = stop.clone().drop_guard();
     let parts = Parts { settings, spec, registry, payments_id, stop: stop.clone() };
 
     let work = match parts.spec.kind {

@@ -111,7 +111,7 @@ impl<'a> Bench<'a> {
         let mut figures = Figures::new(self.settings.engine.max_in_flight_records);
         let orders = self.args.orders;
         // A broker that has just started is slow at first; whoever comes first would pay for it.
-        self.throughput("warm-up", RAW, orders / 2).await?;
+        self.throughput("warm-up", RAW, orders).await?;
         for _ in 0..self.args.rounds {
             for (name, kind) in
                 [("raw", RAW), ("engine", Kind::Engine), ("raw_headers", RAW_HEADERS)]

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 /// How often the count is looked at.
-const LOOK: Duration = Duration::from_millis(20);
+const LOOK: Duration = Duration::from_millis(10);
 /// Work is warm after this long, or after a tenth of the goal.
 const WARM: Duration = Duration::from_secs(1);
 /// A count that stands still this long will not move any more.
