@@ -1,0 +1,137 @@
+//! What becomes of records.
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+
+use comanda_schemas::{OrderId, PaymentEvent, Timestamp, headers};
+use rdkafka::Message as _;
+use rdkafka::message::OwnedMessage;
+use tokio_util::sync::CancellationToken;
+
+use super::super::Error;
+use super::{Bench, DEADLINE, Scripted, event, running};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_event_has_one_result_in_the_order_of_its_key_and_keys_overlap() {
+    let bench = Bench::new().await;
+    let processor = std::sync::Arc::new(Scripted::default());
+    for version in 1..=5 {
+        for key in 0..20 {
+            bench.place(&event(&format!("k{key}"), version, ""));
+        }
+    }
+    running(&bench, processor.clone(), async || {
+        let results = bench.payments(100).await;
+        let mut versions: HashMap<OrderId, Vec<i32>> = HashMap::new();
+        for result in &results {
+            versions.entry(result.order_id).or_default().push(result.version);
+        }
+        assert_eq!(versions.len(), 20);
+        assert!(versions.values().all(|v| *v == [1, 2, 3, 4, 5]), "{versions:?}");
+    })
+    .await;
+    assert_eq!(processor.calls.load(Ordering::SeqCst), 100);
+    assert_eq!(processor.overlapped.load(Ordering::SeqCst), 0);
+    // Two partitions, so anything wider shows that keys run side by side.
+    assert!(processor.widest.load(Ordering::SeqCst) > 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_decoded_goes_to_the_dead_letters_as_it_came() {
+    let bench = Bench::new().await;
+    let original = rdkafka::message::OwnedHeaders::new()
+        .insert(rdkafka::message::Header { key: "mine", value: Some("kept") });
+    bench.send("not-an-id", b"{\"not\":\"avro\"}", original);
+    bench.place(&event("good", 1, ""));
+    running(&bench, Default::default(), async || {
+        assert_eq!(bench.payments(1).await.len(), 1);
+        let dead = tokio::task::block_in_place(|| bench.read("orders.payment.dlq", 1));
+        let [dead] = dead.as_slice() else { panic!("one dead letter") };
+        assert_eq!(dead.payload(), Some(b"{\"not\":\"avro\"}".as_slice()));
+        assert_eq!(dead.key(), Some(b"not-an-id".as_slice()));
+        let headers = dead.headers().unwrap();
+        let header = |key| headers::text(headers, key).unwrap_or_else(|| panic!("no {key}"));
+        assert_eq!(header("mine"), "kept");
+        assert_eq!(header("comanda_dlq_topic"), "orders");
+        assert!(["0", "1"].contains(&header("comanda_dlq_partition")));
+        assert_eq!(header("comanda_dlq_offset"), "0");
+        assert_eq!(header("comanda_dlq_group"), "comanda-payment");
+        assert_eq!(header("comanda_dlq_error_kind"), "decode");
+        assert!(header("comanda_dlq_error_chain").contains("first byte"));
+        assert_eq!(header("comanda_dlq_attempts"), "1");
+        assert!(Timestamp::parse_rfc3339(header("comanda_dlq_timestamp")).is_some());
+        assert!(Timestamp::parse_rfc3339(header("comanda_dlq_first_failed_at")).is_some());
+        assert_eq!(header("comanda_dlq_build"), env!("CARGO_PKG_VERSION"));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_outcome_is_carried_out() {
+    let bench = Bench::new().await;
+    let processor = std::sync::Arc::new(Scripted::default());
+    for note in ["skip", "panic", "dead", "dead with result", "retry once", "retry for ever"] {
+        bench.place(&event(note, 1, note));
+    }
+    running(&bench, processor.clone(), async || {
+        let results = bench.payments(2).await;
+        let attempts: HashMap<OrderId, i32> =
+            results.iter().map(|r| (r.order_id, r.payment.attempts)).collect();
+        assert_eq!(attempts[&OrderId::derive("c", "retry once")], 2);
+        assert_eq!(attempts[&OrderId::derive("c", "dead with result")], 1);
+        let dead = tokio::task::block_in_place(|| bench.read("orders.payment.dlq", 4));
+        let mut kinds: Vec<(String, String)> = dead
+            .iter()
+            .map(|d| {
+                let header = |key| headers::text(d.headers().unwrap(), key).unwrap().to_owned();
+                (header("comanda_dlq_error_kind"), header("comanda_dlq_attempts"))
+            })
+            .collect();
+        kinds.sort();
+        let expected = [("panic", "1"), ("scripted", "1"), ("scripted", "1"), ("scripted", "3")];
+        let kinds: Vec<_> = kinds.iter().map(|(k, a)| (k.as_str(), a.as_str())).collect();
+        assert_eq!(kinds, expected);
+    })
+    .await;
+    // One call each for four of them, two and three for the retried ones.
+    assert_eq!(processor.calls.load(Ordering::SeqCst), 9);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_processor_that_fails_at_everything_is_stopped() {
+    let bench = Bench::new().await;
+    for key in 0..100 {
+        bench.place(&event(&format!("k{key}"), 1, "dead"));
+    }
+    let engine = bench.engine(Default::default());
+    let ended = tokio::time::timeout(DEADLINE, engine.run_until_stopped(CancellationToken::new()));
+    let error = ended.await.expect("stops by itself").expect_err("is an error");
+    assert!(matches!(error, Error::TooManyDeadLetters { window: 40, .. }), "{error}");
+    let dead = tokio::task::block_in_place(|| bench.read_all("orders.payment.dlq"));
+    assert!(dead.len() < 100, "{} dead letters: it went on", dead.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_carries_its_cause_and_continues_the_trace() {
+    let bench = Bench::new().await;
+    bench.place(&event("traced", 1, ""));
+    running(&bench, Default::default(), async || {
+        let order = tokio::task::block_in_place(|| bench.read("orders", 1)).remove(0);
+        let record = tokio::task::block_in_place(|| bench.read("payments", 1)).remove(0);
+        let result: PaymentEvent = bench.registry.read(record.payload().unwrap()).await.unwrap();
+        assert_eq!(result.source.topic, "orders");
+        assert_eq!(result.source.partition, order.partition());
+        assert_eq!(result.source.offset, order.offset());
+        assert_eq!(record.key(), order.key());
+        let header =
+            |of: &OwnedMessage, key| headers::text(of.headers().unwrap(), key).unwrap().to_owned();
+        assert_eq!(header(&record, "ce_id"), result.event_id.to_string());
+        assert_eq!(header(&record, "ce_type"), "comanda.payment.succeeded");
+        assert_eq!(header(&record, "ce_source"), "/comanda/payment");
+        assert_eq!(header(&record, "ce_specversion"), "1.0");
+        assert_eq!(header(&record, "ce_time"), result.occurred_at.to_rfc3339());
+        let trace = |of| header(of, "traceparent").split('-').nth(1).unwrap().to_owned();
+        assert_eq!(trace(&record), trace(&order));
+    })
+    .await;
+}
