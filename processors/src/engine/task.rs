@@ -167,11 +167,14 @@ impl<P: Processor> Shared<P> {
             {
                 return Some(End::dead(error));
             }
-            warn!(
-                stage = P::STAGE.as_str(), order_id = %input.event.order_id(),
-                attempt = trials.attempts, after = ?after, kind = error.kind, error = error.chain,
-                "will be tried again"
-            );
+            // Not each of them: a provider that is away puts off all records for as long.
+            if trials.attempts.is_power_of_two() {
+                warn!(
+                    stage = P::STAGE.as_str(), order_id = %input.event.order_id(),
+                    attempt = trials.attempts, after = ?after, kind = error.kind,
+                    error = error.chain, "will be tried again"
+                );
+            }
             self.meters.retries.increment(1);
             let _counted = Counted::new(&self.meters.retrying_records);
             wait(after, &job.owned.winding_down).await?;

@@ -69,12 +69,12 @@ impl Failure {
             Failure::Declined { .. } => FailureReason::Declined,
             Failure::Invalid(_) => FailureReason::Invalid,
             Failure::Open(what) if what.starts_with("http_") => FailureReason::Unknown,
-            Failure::KeyReused | Failure::Refused(_) | Failure::InProgress => {
-                FailureReason::Unknown
-            }
-            Failure::NotSent(_) | Failure::Busy { .. } | Failure::TimedOut | Failure::Open(_) => {
-                FailureReason::Unreachable
-            }
+            Failure::KeyReused
+            | Failure::Refused(_)
+            | Failure::InProgress
+            | Failure::NotSent(_)
+            | Failure::Busy { .. } => FailureReason::Unknown,
+            Failure::TimedOut | Failure::Open(_) => FailureReason::Unreachable,
         }
     }
 

@@ -95,10 +95,14 @@ impl<'a> Case<'a> {
             }
         }
         let last = last.unwrap_or(Failure::InProgress);
-        let end = if self.tries == 0 || last == Failure::InProgress {
-            Err(Stop::Unresolved(last))
-        } else {
-            Ok(End::failed(last.reason(), last.detail()))
+        let end = match last {
+            // A provider that is away or overloaded is waited for: an order must not fail that
+            // would be paid a minute later.
+            Failure::NotSent(_) | Failure::Busy { .. } | Failure::InProgress => {
+                Err(Stop::Unresolved(last))
+            }
+            _ if self.tries == 0 => Err(Stop::Unresolved(last)),
+            _ => Ok(End::failed(last.reason(), last.detail())),
         };
         self.unless_charged(settles, end).await
     }

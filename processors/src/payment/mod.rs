@@ -9,15 +9,15 @@
 //!
 //! | order event | at the provider | payment event |
 //! |---|---|---|
-//! | PLACED | charged, declined, refused or never reached | SUCCEEDED or FAILED |
+//! | PLACED | charged, declined or refused | SUCCEEDED or FAILED |
 //! | PLACED or UPDATED with a total of 0 | nothing to charge, so nothing is sent | SUCCEEDED without a payment id, 0 attempts |
 //! | UPDATED, nothing charged yet | charged at its own version | SUCCEEDED or FAILED |
 //! | UPDATED after a charge | the charge stays | CHANGE_REJECTED |
 //! | CANCELLED after a charge | the whole charge is given back | REFUNDED |
 //! | CANCELLED, nothing charged | nothing is sent | VOIDED; REFUNDED for a total of 0 |
 //!
-//! While the outcome is open, or the provider refuses our key, there is no payment event: the
-//! engine is asked to call again later.
+//! While the outcome is open, or the provider is away, overloaded or refuses our key, there is no
+//! payment event: the engine is asked to call again later.
 
 mod amount;
 mod answer;

@@ -64,24 +64,33 @@ async fn a_provider_that_stays_broken_fails_the_order_once_nothing_is_found() {
 }
 
 #[tokio::test]
-async fn a_provider_that_nobody_answers_for_is_unreachable() {
+async fn a_provider_that_nobody_answers_for_is_waited_for() {
     let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let payment = Payment::new(options(&format!("http://{unused}"))).unwrap();
-    let event = emitted(payment.handle(&input(placed(), 1)).await);
-    assert_eq!(event.r#type, PaymentEventType::Failed);
-    assert_eq!(event.payment.reason, Some(FailureReason::Unreachable));
-    assert_eq!(event.payment.detail.as_deref(), Some("no_connection"));
-    assert_eq!(event.payment.attempts, 4);
+    let (after, error) = put_off(payment.handle(&input(placed(), 1)).await);
+    assert_eq!((after, error.kind), (5_000, "payment_unresolved"));
+    assert!(error.chain.contains("no connection"), "{}", error.chain);
 }
 
 #[tokio::test]
-async fn a_busy_provider_is_unreachable_in_the_end() {
+async fn a_busy_provider_is_waited_for() {
     let provider = Provider::start().await.charging(ResponseTemplate::new(429)).await;
-    let event = emitted(provider.handle(placed()).await);
-    assert_eq!(event.payment.reason, Some(FailureReason::Unreachable));
-    assert_eq!(event.payment.detail.as_deref(), Some("rate_limited"));
+    let (_, error) = put_off(provider.handle(placed()).await);
+    assert_eq!(error.kind, "payment_unresolved");
     assert_eq!(provider.charges().await.len(), 4);
     assert!(provider.searches().await.is_empty());
+}
+
+#[tokio::test]
+async fn an_order_that_lived_through_an_outage_is_charged() {
+    let provider = Provider::start().await.finding(&[]).await;
+    let provider = provider.charging(ok(intent(1, "succeeded"))).await;
+    let provider = provider.first(4, "POST", CHARGE, ResponseTemplate::new(429)).await;
+    let payment = provider.payment();
+    put_off(payment.handle(&input(placed(), 1)).await);
+    let event = emitted(payment.handle(&input(placed(), 2)).await);
+    assert_eq!(event.r#type, PaymentEventType::Succeeded);
+    assert_eq!(provider.searches().await.len(), 1, "looked up before it was sent again");
 }
 
 #[tokio::test]
