@@ -6,7 +6,7 @@ mod config;
 mod dead_letters;
 mod demo;
 mod dlq;
-mod engine_rebalance;
+mod engine;
 mod harness;
 mod hostile;
 mod kill;

@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -11,14 +13,18 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 
 use super::watched::Watched;
-use super::{downloads, run_dir};
+use super::{downloads, eventually, run_dir};
 
 const START_LIMIT: Duration = Duration::from_secs(60);
 
-/// A running broker; stops when dropped, or with the test process.
+/// A broker; stops when dropped, or with the test process.
 pub struct Kafka {
     brokers: String,
-    _server: Watched,
+    /// Where another listener of it is, and the port that it advertises for that one.
+    side: [u16; 2],
+    folder: PathBuf,
+    jars: String,
+    server: Mutex<Watched>,
 }
 
 impl Kafka {
@@ -28,7 +34,7 @@ impl Kafka {
         // A port found free can be taken before Kafka binds it.
         let mut last = None;
         for _ in 0..3 {
-            match Self::try_start(&jars.display().to_string()).await {
+            match Self::try_start(jars.display().to_string()).await {
                 Ok(kafka) => return Ok(kafka),
                 Err(error) => last = Some(error),
             }
@@ -36,9 +42,9 @@ impl Kafka {
         Err(last.expect("at least one try"))
     }
 
-    async fn try_start(jars: &str) -> Result<Self> {
+    async fn try_start(jars: String) -> Result<Self> {
         let folder = run_dir::folder("kafka");
-        let [port, controller] = free_ports()?;
+        let [port, controller, side, advertised] = free_ports()?;
         let properties = folder.join("server.properties");
         let data = folder.join("data");
         fs::write(
@@ -47,10 +53,12 @@ impl Kafka {
                 "process.roles=broker,controller\n\
                  node.id=1\n\
                  controller.quorum.voters=1@127.0.0.1:{controller}\n\
-                 listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
-                 advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
+                 listeners=PLAINTEXT://127.0.0.1:{port},SIDE://127.0.0.1:{side},\
+                 CONTROLLER://127.0.0.1:{controller}\n\
+                 advertised.listeners=PLAINTEXT://127.0.0.1:{port},SIDE://127.0.0.1:{advertised}\n\
                  controller.listener.names=CONTROLLER\n\
-                 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
+                 listener.security.protocol.map=\
+                 PLAINTEXT:PLAINTEXT,SIDE:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
                  log.dirs={}\n\
                  auto.create.topics.enable=false\n\
                  offsets.topic.replication.factor=1\n\
@@ -58,36 +66,67 @@ impl Kafka {
                  transaction.state.log.replication.factor=1\n\
                  transaction.state.log.min.isr=1\n\
                  transaction.state.log.num.partitions=4\n\
+                 transaction.abort.timed.out.transaction.cleanup.interval.ms=500\n\
                  group.initial.rebalance.delay.ms=0\n",
                 data.display()
             ),
         )?;
         let properties = properties.display().to_string();
         let format = Command::new("java")
-            .args(["-Xmx128m", "-XX:TieredStopAtLevel=1", "-cp", jars, "kafka.tools.StorageTool"])
+            .args(["-Xmx128m", "-XX:TieredStopAtLevel=1", "-cp", &jars, "kafka.tools.StorageTool"])
             .args(["format", "--cluster-id", "Y29tYW5kYS1pdC1rYWZrYQ", "--config", &properties])
             .output()?;
         let said = [format.stdout, format.stderr].concat();
         ensure!(format.status.success(), "{}", String::from_utf8_lossy(&said));
-        let arguments = [
-            "-Xmx512m",
-            "-XX:TieredStopAtLevel=1",
-            "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
-            "-cp",
-            jars,
-            "kafka.Kafka",
-            &properties,
-        ];
-        let mut server = Watched::start("java", &arguments, &[], &folder)?;
+        let server = Mutex::new(launch(&jars, &folder)?);
         let brokers = format!("127.0.0.1:{port}");
+        let kafka = Self { brokers, side: [side, advertised], folder, jars, server };
+        kafka.wait_until_ready().await?;
+        Ok(kafka)
+    }
+
+    async fn wait_until_ready(&self) -> Result<()> {
         let until = Instant::now() + START_LIMIT;
-        while !answers(&brokers).await? {
+        while !answers(&self.brokers).await? {
+            let mut server = self.server();
             if let Some(status) = server.ended() {
                 bail!("Kafka ended with {status}: {}{}", server.stdout(), server.stderr());
             }
-            ensure!(Instant::now() < until, "not ready after {START_LIMIT:?}, see {folder:?}");
+            ensure!(
+                Instant::now() < until,
+                "not ready after {START_LIMIT:?}, see {:?}",
+                self.folder
+            );
         }
-        Ok(Self { brokers, _server: server })
+        Ok(())
+    }
+
+    fn server(&self) -> MutexGuard<'_, Watched> {
+        self.server.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// Stops it cleanly, as a maintenance does, and waits until it is gone.
+    pub async fn stop(&self) {
+        self.server().terminate();
+        let gone = async || self.server().ended();
+        eventually("Kafka stops", START_LIMIT, gone).await;
+    }
+
+    /// Sends SIGKILL and waits until it is gone.
+    pub fn kill9(&self) {
+        self.server().kill9();
+    }
+
+    /// Starts it again, after it was stopped or killed, where it was and with what it stored.
+    pub async fn restart(&self) -> Result<()> {
+        *self.server() = launch(&self.jars, &self.folder)?;
+        self.wait_until_ready().await
+    }
+
+    /// Port of another listener, and the port that clients of it are told to connect to: the
+    /// place for something in between.
+    pub fn side(&self) -> [u16; 2] {
+        self.side
     }
 
     /// `host:port` to start from.
@@ -111,6 +150,19 @@ impl Kafka {
         }
         Ok(())
     }
+}
+
+fn launch(jars: &str, folder: &Path) -> Result<Watched> {
+    let arguments = [
+        "-Xmx512m",
+        "-XX:TieredStopAtLevel=1",
+        "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+        "-cp",
+        jars,
+        "kafka.Kafka",
+        "server.properties",
+    ];
+    Watched::start("java", &arguments, &[], folder)
 }
 
 /// Options of comanda's clients for a broker without security.

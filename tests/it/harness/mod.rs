@@ -2,6 +2,7 @@
 //!
 //! - [`real_parts`]: one Apache Kafka and one Apicurio registry, shared by the whole run
 //! - [`installation`]: comanda on them, with topics of its own
+//! - [`proxy`]: stands between a broker and its clients
 //! - [`process`]: the `comanda` binary as a child process; [`graphql`]: its gateway's client
 //! - [`tools`]: the prerequisites, and what happens where one is missing
 //! - [`downloads`]: what the tests fetch, cached under `target/it`
@@ -12,6 +13,7 @@ pub mod graphql;
 pub mod installation;
 pub mod kafka;
 pub mod process;
+pub mod proxy;
 pub mod run_dir;
 pub mod tools;
 pub mod watched;
@@ -27,7 +29,7 @@ use tools::Tool;
 /// The real broker and the real registry.
 pub struct RealParts {
     pub kafka: Kafka,
-    pub registry: Apicurio,
+    pub registry: &'static Apicurio,
 }
 
 /// The shared broker and registry, started by the first test that asks; `None` where the
@@ -43,10 +45,20 @@ pub async fn real_parts() -> Option<&'static RealParts> {
         let (kafka, registry) = tokio::join!(Kafka::start(), Apicurio::start());
         RealParts {
             kafka: kafka.unwrap_or_else(|e| panic!("Kafka does not start: {e:#}")),
-            registry: registry.unwrap_or_else(|e| panic!("Apicurio does not start: {e:#}")),
+            // As long as the static that it goes into.
+            registry: Box::leak(Box::new(
+                registry.unwrap_or_else(|e| panic!("Apicurio does not start: {e:#}")),
+            )),
         }
     };
     Some(PARTS.get_or_init(start).await)
+}
+
+/// The shared registry and a broker of the test's own, to do anything to.
+pub async fn own_parts() -> Option<&'static RealParts> {
+    let registry = real_parts().await?.registry;
+    let kafka = Kafka::start().await.unwrap_or_else(|e| panic!("Kafka does not start: {e:#}"));
+    Some(Box::leak(Box::new(RealParts { kafka, registry })))
 }
 
 /// Held by tests that load the machine, so that they run one after another.

@@ -93,6 +93,16 @@ impl Comanda {
         self.process.terminate();
     }
 
+    /// Sends SIGSTOP.
+    pub fn pause(&mut self) {
+        self.process.pause();
+    }
+
+    /// Sends SIGCONT.
+    pub fn unpause(&mut self) {
+        self.process.unpause();
+    }
+
     /// Sends SIGKILL and waits until it is gone.
     pub fn kill9(&mut self) {
         self.process.kill9();

@@ -86,8 +86,22 @@ impl Watched {
 
     /// Sends SIGTERM, as an orchestrator does.
     pub fn terminate(&mut self) {
+        self.signal("TERM");
+    }
+
+    /// Sends SIGSTOP: it stands still, with its connections open.
+    pub fn pause(&mut self) {
+        self.signal("STOP");
+    }
+
+    /// Sends SIGCONT.
+    pub fn unpause(&mut self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&mut self, name: &str) {
         if self.ended().is_none() {
-            let kill = format!("kill -TERM {}", self.child.id());
+            let kill = format!("kill -{name} {}", self.child.id());
             let sent = Command::new("sh").args(["-c", &kill]).status();
             assert!(sent.is_ok_and(|s| s.success()), "{kill}");
         }
@@ -111,6 +125,7 @@ impl Watched {
 
 impl Drop for Watched {
     fn drop(&mut self) {
+        self.unpause();
         self.terminate();
         let until = Instant::now() + GRACE;
         while self.ended().is_none() && Instant::now() < until {
