@@ -88,6 +88,9 @@ impl Sandbox {
                 .await
                 .with_context(|| taken("payment provider", addr, "sandbox.payment_listen"))?;
             settings.payment.provider_url = service.url();
+            if loaded.is_default("payment.give_up_after_ms") {
+                settings.payment.give_up_after_ms = 0;
+            }
             payment_handle = Some(service.handle());
             payment_url = Some(service.url());
             let stop = stop.clone();

@@ -11,9 +11,13 @@ use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use serde_json::{Value, json};
 
+use crate::engine::{place, results};
 use crate::harness::graphql::{Gateway, order};
 use crate::harness::installation::Installation;
 use crate::harness::process::Comanda;
+use crate::harness::proxy::{
+    ADD_PARTITIONS_TO_TXN, END_TXN, Fault, PRODUCE, Proxy, TXN_OFFSET_COMMIT,
+};
 use crate::harness::{self, eventually};
 
 const ORDERS: usize = 1_000;
@@ -93,6 +97,45 @@ async fn a_killed_payment_processor_leaves_one_result_and_one_charge_per_order()
         (received == ORDERS as u64).then_some(())
     })
     .await;
+}
+
+/// A transaction of a killed processor counts whole or not at all, whatever it was at.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_processor_killed_in_any_request_of_its_transaction_leaves_one_result_an_order() {
+    const ORDERS: usize = 40;
+    let Some(parts) = harness::own_parts().await else { return };
+    let _alone = harness::heavy().await;
+    let mut installation = Installation::new(parts, "kill-txn").await;
+    let mut provider = Comanda::start(&["sandbox", "payment", "--listen", "127.0.0.1:0"]);
+    installation.set(format!("payment.provider_url={}", provider.banner("Payments").await));
+    let side = parts.kafka.side();
+    let mut placed = 0;
+    for (request, fault) in [
+        (ADD_PARTITIONS_TO_TXN, Fault::HoldResponses),
+        (PRODUCE, Fault::HoldRequests),
+        (PRODUCE, Fault::HoldResponses),
+        (TXN_OFFSET_COMMIT, Fault::HoldResponses),
+        (END_TXN, Fault::HoldRequests),
+        (END_TXN, Fault::HoldResponses),
+    ] {
+        let proxy = Proxy::start(side, request).await.unwrap();
+        proxy.set(fault);
+        installation.set(format!("kafka.brokers=127.0.0.1:{}", side[1]));
+        let mut payment = installation.start(&["payment"]);
+        place(&installation, ORDERS).await;
+        placed += ORDERS;
+        let met = async || (proxy.struck() > 0).then_some(());
+        let what = format!("{fault:?} meets a request of kind {request}");
+        eventually(&what, Duration::from_secs(60), met).await;
+        payment.kill9();
+        drop(proxy);
+        installation.set(format!("kafka.brokers={}", parts.kafka.brokers()));
+        let mut successor = installation.start(&["payment"]);
+        results(&installation, placed).await;
+        successor.terminate();
+        assert!(successor.exit_within(Duration::from_secs(30)).await.success());
+    }
+    results(&installation, placed).await;
 }
 
 const CHARGED: &str = "pm_card_visa";

@@ -82,7 +82,8 @@ impl Options {
             .set("message.timeout.ms", (self.transaction_timeout_ms * 3 / 4).to_string())
             .set("partitioner", "murmur2_random")
             .set("compression.type", &self.compression)
-            .set("linger.ms", "0")
+            // Without any, small batches fill the requests in flight.
+            .set("linger.ms", "1")
             // A failed one makes the commit fail; nobody asks about the others.
             .set("delivery.report.only.error", "true")
             // A dead letter is its record and headers that tell why: larger than what was read.

@@ -14,7 +14,7 @@ use super::run::Event;
 use super::task::{Finished, Job, Shared};
 
 /// Jobs begun one after another by one task; few enough that all workers get some.
-const CHUNK: usize = 32;
+const CHUNK: usize = 128;
 
 /// A job is over.
 #[derive(Debug)]

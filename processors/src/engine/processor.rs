@@ -33,6 +33,8 @@ pub struct Input<E> {
     pub source: Source,
     /// Which call this is for this record since the process started, from 1.
     pub attempt: u32,
+    /// How long it has been failing: the time since the first call that asked for another one.
+    pub failing_for: Duration,
     /// Trace of the record, continued; the result carries it on.
     pub trace: TraceContext,
 }

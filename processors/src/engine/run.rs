@@ -34,7 +34,7 @@ const BUSY_WAIT: Duration = Duration::from_millis(1);
 /// With this many records in flight something ends all the time, and to wake up for each would
 /// cost more than handling it: the loop naps, and takes what has come meanwhile.
 const CROWD: usize = 64;
-const NAP: Duration = Duration::from_micros(500);
+const NAP: Duration = Duration::from_millis(1);
 /// Records read in one turn at the most, so that all else gets its own.
 const TURN: usize = 500;
 /// A window that stays full this long stops the fetching; a pause throws prefetched records away,

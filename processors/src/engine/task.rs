@@ -87,6 +87,10 @@ impl Trials {
     fn fail(&mut self) -> Duration {
         self.first_failed.get_or_insert_with(|| (Instant::now(), Timestamp::now())).0.elapsed()
     }
+
+    fn failing_for(&self) -> Duration {
+        self.first_failed.map_or(Duration::ZERO, |(first, _)| first.elapsed())
+    }
 }
 
 /// How a record ended.
@@ -137,10 +141,12 @@ impl<P: Processor> Shared<P> {
             event,
             source: self.source(&job.record),
             attempt: 1,
+            failing_for: Duration::ZERO,
             trace: TraceContext::continue_text(parent),
         };
         loop {
             input.attempt = trials.attempts;
+            input.failing_for = trials.failing_for();
             let (after, error) = match self.processor.handle(&input).await {
                 Outcome::Emit(event) => {
                     let encoded = self.encode(&event, &input.trace);

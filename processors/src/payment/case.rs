@@ -57,6 +57,8 @@ pub(super) struct Case<'a> {
     payment: &'a Payment,
     event: &'a OrderEvent,
     begun: Instant,
+    /// How long earlier calls have been failing.
+    failing_for: Duration,
     /// Requests sent, look-ups not counted.
     pub tries: u32,
 }
@@ -69,8 +71,8 @@ enum Scope {
 }
 
 impl<'a> Case<'a> {
-    pub fn new(payment: &'a Payment, event: &'a OrderEvent) -> Self {
-        Self { payment, event, begun: Instant::now(), tries: 0 }
+    pub fn new(payment: &'a Payment, event: &'a OrderEvent, failing_for: Duration) -> Self {
+        Self { payment, event, begun: Instant::now(), failing_for, tries: 0 }
     }
 
     /// Charges the event's version. `in_doubt` says that an earlier call may have done so.
@@ -101,10 +103,15 @@ impl<'a> Case<'a> {
             Failure::NotSent(_) | Failure::Busy { .. } | Failure::InProgress => {
                 Err(Stop::Unresolved(last))
             }
-            _ if self.tries == 0 => Err(Stop::Unresolved(last)),
+            _ if self.tries == 0 || !self.gives_up() => Err(Stop::Unresolved(last)),
             _ => Ok(End::failed(last.reason(), last.detail())),
         };
         self.unless_charged(settles, end).await
+    }
+
+    /// Whether it has been tried for long enough.
+    fn gives_up(&self) -> bool {
+        self.failing_for + self.begun.elapsed() >= self.payment.give_up_after
     }
 
     /// One look-up, where the outcome of an earlier request is open, and one request.

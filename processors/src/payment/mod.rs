@@ -60,6 +60,9 @@ pub struct Options {
     pub request_timeout_ms: u64,
     /// Requests for one charge or refund before it is given up or put off, at least 1.
     pub max_attempts: u32,
+    /// How long an order whose requests stay without an answer is tried again before it fails as
+    /// unreachable, in milliseconds.
+    pub give_up_after_ms: u64,
     /// Longest pause after the first failed request, in milliseconds; doubles with each.
     pub backoff_initial_ms: u64,
     /// Longest pause after any failed request, in milliseconds.
@@ -79,6 +82,7 @@ pub struct Payment {
     client: Client,
     backoff: Backoff,
     max_attempts: u32,
+    give_up_after: Duration,
     request_timeout: Duration,
     search_lag: Duration,
     retry_unresolved: Duration,
@@ -103,6 +107,7 @@ impl Payment {
                 options.backoff_max_ms,
             ),
             max_attempts: options.max_attempts,
+            give_up_after: Duration::from_millis(options.give_up_after_ms),
             request_timeout: Duration::from_millis(options.request_timeout_ms),
             search_lag: Duration::from_millis(options.search_lag_ms),
             retry_unresolved: Duration::from_millis(options.retry_unresolved_ms),
@@ -172,7 +177,7 @@ impl Processor for Payment {
         let event = &input.event;
         let age = Timestamp::now().since(event.occurred_at);
         let in_doubt = input.attempt > 1 || age > KEY_LIFE;
-        let mut case = Case::new(self, event);
+        let mut case = Case::new(self, event, input.failing_for);
         let end = match event.r#type {
             OrderEventType::Placed => case.charge(in_doubt).await,
             OrderEventType::Updated => case.change(in_doubt).await,

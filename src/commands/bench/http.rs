@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 use comanda_processors::payment::Payment;
@@ -60,7 +61,8 @@ pub fn start(parts: &Parts) -> Result<Work> {
 
 async fn call(payment: &Payment, event: OrderEvent, topic: &str) -> Result<()> {
     let source = Source { topic: topic.to_owned(), partition: 0, offset: 0 };
-    let input = Input { event, source, attempt: 1, trace: TraceContext::new_root() };
+    let trace = TraceContext::new_root();
+    let input = Input { event, source, attempt: 1, failing_for: Duration::ZERO, trace };
     match payment.handle(&input).await {
         Outcome::Emit(result) if result.r#type == PaymentEventType::Succeeded => Ok(()),
         other => bail!("the provider did not charge: {other:?}"),

@@ -143,7 +143,7 @@ impl Running {
 }
 
 /// Places `count` orders.
-async fn place(installation: &Installation, count: usize) {
+pub async fn place(installation: &Installation, count: usize) {
     let producer: FutureProducer =
         installation.parts.kafka.options().client_config("it-place").create().unwrap();
     let topic = installation.names.name(Topic::Orders);
@@ -161,7 +161,7 @@ async fn place(installation: &Installation, count: usize) {
 }
 
 /// Waits until there are `count` results, no more, each of a record of its own.
-async fn results(installation: &Installation, count: usize) {
+pub async fn results(installation: &Installation, count: usize) {
     let what = format!("{count} results");
     let results = eventually(&what, LIMIT, async || {
         let results = installation.events::<PaymentEvent>().await;

@@ -13,8 +13,11 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
 
-/// `EndTxn` in the Kafka protocol.
+/// Requests of a transaction, by their keys in the Kafka protocol.
+pub const PRODUCE: i16 = 0;
+pub const ADD_PARTITIONS_TO_TXN: i16 = 24;
 pub const END_TXN: i16 = 26;
+pub const TXN_OFFSET_COMMIT: i16 = 28;
 
 /// What happens to the messages of one kind of request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -31,7 +31,13 @@ async fn handle(
 
 async fn call(options: &Options, event: PaymentEvent, attempt: u32) -> Outcome<NotificationEvent> {
     let source = Source { topic: "payments".into(), partition: 5, offset: 7 };
-    let input = Input { event, source, attempt, trace: TraceContext::new_root() };
+    let input = Input {
+        event,
+        source,
+        attempt,
+        failing_for: Duration::ZERO,
+        trace: TraceContext::new_root(),
+    };
     Notifier::new(options.clone()).unwrap().handle(&input).await
 }
 

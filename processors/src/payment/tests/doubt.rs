@@ -82,6 +82,20 @@ async fn a_busy_provider_is_waited_for() {
 }
 
 #[tokio::test]
+async fn an_order_without_an_answer_is_given_up_after_its_time() {
+    let provider = Provider::start().await.charging(ResponseTemplate::new(500)).await;
+    let provider = provider.finding(&[]).await;
+    let options = Options { give_up_after_ms: 60_000, ..options(&provider.0.uri()) };
+    let payment = Payment::new(options).unwrap();
+    let young = input(placed(), 1);
+    let (_, error) = put_off(payment.handle(&young).await);
+    assert_eq!(error.kind, "payment_unresolved");
+    let old = Input { failing_for: Duration::from_secs(60), ..input(placed(), 9) };
+    let event = emitted(payment.handle(&old).await);
+    assert_eq!(event.payment.reason, Some(FailureReason::Unknown));
+}
+
+#[tokio::test]
 async fn an_order_that_lived_through_an_outage_is_charged() {
     let provider = Provider::start().await.finding(&[]).await;
     let provider = provider.charging(ok(intent(1, "succeeded"))).await;

@@ -4,6 +4,8 @@ mod charge;
 mod doubt;
 mod life;
 
+use std::time::Duration;
+
 use comanda_schemas::{
     Contact, Currency, Order, OrderEvent, OrderEventType, OrderId, OrderLine, PaymentEvent, Source,
     Timestamp, TraceContext,
@@ -27,6 +29,7 @@ fn options(url: &str) -> Options {
         connect_timeout_ms: 1_000,
         request_timeout_ms: 300,
         max_attempts: 4,
+        give_up_after_ms: 0,
         backoff_initial_ms: 1,
         backoff_max_ms: 4,
         search_lag_ms: 0,
@@ -70,7 +73,7 @@ fn placed() -> OrderEvent {
 
 fn input(event: OrderEvent, attempt: u32) -> Input<OrderEvent> {
     let source = Source { topic: "orders".into(), partition: 3, offset: 42 };
-    Input { event, source, attempt, trace: TraceContext::new_root() }
+    Input { event, source, attempt, failing_for: Duration::ZERO, trace: TraceContext::new_root() }
 }
 
 /// A payment as the provider shows it.
