@@ -5,12 +5,13 @@
 //! replaced, with a pause between two tries; then the broker is asked what is committed, because
 //! the transaction of its predecessor may have gone through after all.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerGroupMetadata};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tracing::warn;
 
@@ -41,6 +42,9 @@ pub(super) enum Report {
     Ended,
 }
 
+/// What the loop gives it: a batch, and the group's metadata of the moment at which it was taken.
+pub(super) type Work = (Batch, ConsumerGroupMetadata);
+
 /// What a committer needs.
 pub(super) struct Committer<F> {
     pub stage: &'static str,
@@ -61,11 +65,15 @@ struct Closed;
 
 impl<F: Fn(Report) + Send + 'static> Committer<F> {
     /// Starts the thread; it ends when the sender is dropped.
-    pub fn spawn(self) -> Result<SyncSender<Batch>, Error> {
+    pub fn spawn(self) -> Result<SyncSender<Work>, Error> {
         let (sender, batches) = sync_channel(1);
         let thread = std::thread::Builder::new().name(format!("commit-{}", self.stage));
         let run = move || {
-            self.run(&batches);
+            // A loop that waits for a report would wait for ever.
+            let ran = catch_unwind(AssertUnwindSafe(|| self.run(&batches)));
+            if ran.is_err() {
+                (self.report)(Report::Failed(Error::Thread));
+            }
             let Self { consumer, report, .. } = self;
             drop(consumer);
             report(Report::Ended);
@@ -74,7 +82,7 @@ impl<F: Fn(Report) + Send + 'static> Committer<F> {
         Ok(sender)
     }
 
-    fn run(&self, batches: &Receiver<Batch>) {
+    fn run(&self, batches: &Receiver<Work>) {
         loop {
             let (producer, standings) = match self.open(batches) {
                 Ok(Ok(opened)) => opened,
@@ -83,8 +91,8 @@ impl<F: Fn(Report) + Send + 'static> Committer<F> {
             };
             (self.report)(Report::Opened(standings));
             loop {
-                let Ok(batch) = batches.recv() else { return };
-                match producer.commit(&batch, &self.names, &self.consumer) {
+                let Ok((batch, group)) = batches.recv() else { return };
+                match producer.commit(&batch, &self.names, &group) {
                     Ok(()) => (self.report)(Report::Committed(batch)),
                     Err(Failure::Aborted(error)) => {
                         warn!(stage = self.stage, %error, "transaction aborted; results are kept");
@@ -108,7 +116,7 @@ impl<F: Fn(Report) + Send + 'static> Committer<F> {
     /// are to be had, or will never be.
     fn open(
         &self,
-        batches: &Receiver<Batch>,
+        batches: &Receiver<Work>,
     ) -> Result<Result<(Transactions, Vec<Standing>), Error>, Closed> {
         let mut pause = OPEN_RETRY;
         loop {
@@ -129,10 +137,10 @@ impl<F: Fn(Report) + Send + 'static> Committer<F> {
                     warn!(stage, %error, "the transactional producer can't be opened yet");
                 }
             }
-            // No batch comes before the loop hears of a producer.
             match batches.recv_timeout(pause) {
                 Err(RecvTimeoutError::Disconnected) => return Err(Closed),
-                Ok(_) | Err(RecvTimeoutError::Timeout) => pause = (pause * 2).min(OPEN_RETRY_MAX),
+                Err(RecvTimeoutError::Timeout) => pause = (pause * 2).min(OPEN_RETRY_MAX),
+                Ok(_) => unreachable!("no batch comes before the loop hears of a producer"),
             }
         }
     }

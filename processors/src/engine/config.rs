@@ -19,7 +19,7 @@ pub struct Options {
     pub max_in_flight_bytes: usize,
     /// Calls for one record before it becomes a dead letter, at least 1.
     pub max_attempts: u32,
-    /// Age since its first call at which a record that still fails becomes a dead letter, in
+    /// Age since its first failure at which a record that still fails becomes a dead letter, in
     /// milliseconds.
     pub max_retry_age_ms: u64,
     /// How long calls may go on after their partition is taken away, or at shutdown, in

@@ -14,8 +14,8 @@ use tracing::warn;
 
 use super::offsets::Spans;
 
-/// Limit of one question for committed offsets.
-const ASK: Duration = Duration::from_secs(5);
+/// Limit of one question for committed offsets; the one who asks has other things to do.
+const ASK: Duration = Duration::from_secs(1);
 
 /// What the group decided; the engine answers with an assign or unassign of its own.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ pub(super) enum Rebalance {
 /// The consumer's callbacks.
 ///
 /// They run inside `poll`, where the engine's state is out of reach, so a decision is only noted;
-/// librdkafka waits for the answer as long as it takes.
+/// librdkafka waits for the answer as long as it takes, also when the consumer is closed.
 #[derive(Debug, Default)]
 pub(super) struct Context {
     state: Mutex<State>,
@@ -102,6 +102,19 @@ pub(super) fn answer(
         (RebalanceProtocol::Cooperative, false) => consumer.incremental_unassign(list),
         (_, true) => consumer.assign(list),
         (_, false) => consumer.unassign(),
+    }
+}
+
+/// Answers a decision without taking anything.
+pub(super) fn obey(consumer: &BaseConsumer<Context>, topic: &str, decision: Rebalance) {
+    let answered = match decision {
+        Rebalance::Assigned(_) => answer(consumer, &TopicPartitionList::new(), true),
+        Rebalance::Revoked { partitions, .. } => {
+            answer(consumer, &list_of(topic, &partitions), false)
+        }
+    };
+    if let Err(error) = answered {
+        warn!(%error, "leaving the group");
     }
 }
 

@@ -17,8 +17,9 @@ pub enum Error {
     /// Nearly all records became dead letters.
     #[error(
         "{stage}: {dead} of the last {window} records became dead letters, which looks like a bad \
-         deploy; stopped before more do. Their headers tell why (`comanda tail {topic} --from beginning`). Raise \
-         `engine.breaker_dead_percent` to go on regardless"
+         deploy; stopped before more do. `comanda dlq list` tells why they failed; after the repair \
+         `comanda dlq redrive` puts them back from {topic}. Raise `engine.breaker_dead_percent` to \
+         go on regardless"
     )]
     TooManyDeadLetters {
         /// Stage of the engine.

@@ -66,6 +66,10 @@ async fn begin<P: Processor>(
     for (lane, job) in chunk {
         let (epoch, offset, owned) = (job.epoch, job.record.offset, job.owned.clone());
         let completion = move |finished| Completion { lane, epoch, offset, finished };
+        if owned.winding_down.is_cancelled() {
+            done.push(completion(None));
+            continue;
+        }
         let shared = shared.clone();
         let mut call = Box::pin(async move { shared.run(job).await });
         if let Poll::Ready(finished) = poll!(&mut call) {

@@ -104,14 +104,16 @@ impl<T> Partition<T> {
         let mut offsets: Vec<i64> = finished.map(|(offset, _)| *offset).take(max).collect();
         let (mut next, mut metadata) = self.after(&offsets);
         if metadata.len() > MAX_LEN {
-            // What has nothing unfinished below it only takes away from metadata that fitted
-            // before.
+            // What has nothing unfinished below it takes away from the metadata.
             let prefix = self.entries.iter().take(max).take_while(|(_, e)| e.is_finished());
             offsets = prefix.map(|(offset, _)| *offset).collect();
             if offsets.is_empty() {
                 return None;
             }
             (next, metadata) = self.after(&offsets);
+            if metadata.len() > MAX_LEN {
+                return None;
+            }
         }
         self.finished -= offsets.len();
         self.committing = offsets.len();

@@ -3,13 +3,13 @@
 
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
-/// Records begun and not yet committed (gauge).
+/// Records begun and not yet finished (gauge).
 pub const IN_FLIGHT_RECORDS: &str = "comanda_engine_in_flight_records";
 /// Bytes of the records begun and not yet committed (gauge).
 pub const IN_FLIGHT_BYTES: &str = "comanda_engine_in_flight_bytes";
-/// Those of the records in flight that wait behind another one of their key (gauge).
+/// Those of them that wait behind another one of their key (gauge).
 pub const PARKED_RECORDS: &str = "comanda_engine_parked_records";
-/// Those of the records in flight that wait before their next try (gauge).
+/// Those of them that wait before their next try (gauge).
 pub const RETRYING_RECORDS: &str = "comanda_engine_retrying_records";
 /// How long ago the oldest record was read that is not committed yet (gauge).
 pub const WINDOW_AGE_SECONDS: &str = "comanda_engine_window_age_seconds";

@@ -9,7 +9,7 @@
 //! - `lanes`: one key after another, keys side by side; `handout`: to the runtime; `task`: one
 //!   `record` to its end
 //! - `ledger`: which offsets are finished, `offsets`: how a commit tells it
-//! - `committer`: a thread that commits batch after batch; `transaction`: the producer's calls
+//! - `generation`: that of the group, which a commit belongs to; `committer`: a thread that commits batch after batch; `transaction`: the producer's calls
 //! - `breaker`: stops it when nearly every record fails
 //! - `instance`: a transactional id that survives restarts
 
@@ -18,6 +18,7 @@ mod committer;
 mod config;
 mod consumer;
 mod error;
+mod generation;
 mod handout;
 mod instance;
 mod lanes;

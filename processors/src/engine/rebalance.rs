@@ -9,13 +9,14 @@ use rdkafka::TopicPartitionList;
 use rdkafka::consumer::Consumer;
 use tracing::{info, warn};
 
-use super::consumer::{Rebalance, answer, committed, list_of};
+use super::consumer::{Rebalance, answer, committed, list_of, obey};
 use super::metrics::REBALANCED_TOTAL;
 use super::run::{Run, stage};
 use super::{Error, Processor};
 
 /// Partitions on their way out. What runs in them may end and be committed, up to a deadline;
-/// what only waits there is dropped, and the others are served as ever.
+/// what only waits there is dropped. Calls and commits of the others go on; new records do not
+/// come, because librdkafka pauses all partitions until it has its answer.
 #[derive(Debug)]
 pub(super) struct Leaving {
     partitions: Vec<i32>,
@@ -33,9 +34,15 @@ impl<P: Processor> Run<P> {
                 }
                 self.give_back(&leaving.partitions, "revoked")?;
             }
+            if let Some(arriving) = self.arriving.take()
+                && !self.take(&arriving)?
+            {
+                self.arriving = Some(arriving);
+                return Ok(());
+            }
             match self.consumer.context().decision() {
                 None => return Ok(()),
-                Some(Rebalance::Assigned(partitions)) => self.take(&partitions)?,
+                Some(Rebalance::Assigned(partitions)) => self.arriving = Some(partitions),
                 Some(Rebalance::Revoked { partitions, lost: false }) => {
                     self.leaving = Some(self.wind_down(partitions));
                 }
@@ -44,6 +51,21 @@ impl<P: Processor> Run<P> {
                     self.state.joined.store(false, Ordering::Release);
                 }
             }
+        }
+    }
+
+    /// Lets go of all partitions, and answers what the group still waits for.
+    pub(super) fn give_up(&mut self) {
+        self.consumer.context().close();
+        let partitions: Vec<i32> = self.ledger.partitions().collect();
+        self.forget(&partitions);
+        self.state.joined.store(false, Ordering::Release);
+        if let Some(Leaving { partitions, .. }) = self.leaving.take() {
+            let revoked = Rebalance::Revoked { partitions, lost: false };
+            obey(&self.consumer, &self.shared.input, revoked);
+        }
+        if let Some(partitions) = self.arriving.take() {
+            obey(&self.consumer, &self.shared.input, Rebalance::Assigned(partitions));
         }
     }
 
@@ -74,19 +96,17 @@ impl<P: Processor> Run<P> {
     }
 
     /// Takes over partitions: from the committed offset on, without what is finished above it.
-    fn take(&mut self, partitions: &[i32]) -> Result<(), Error> {
-        let standings = loop {
+    /// `false` while the group does not tell that: without its coordinator, or behind a
+    /// transaction of the one who had them before.
+    fn take(&mut self, partitions: &[i32]) -> Result<bool, Error> {
+        let standings =
             match committed(&self.consumer, stage::<P>(), &self.shared.input, partitions) {
-                Ok(standings) => break standings,
-                // Without the group's coordinator nothing could be committed either.
+                Ok(standings) => standings,
                 Err(error) => {
                     warn!(stage = stage::<P>(), %error, "the committed offsets are not known yet");
+                    return Ok(false);
                 }
-            }
-            if self.shutdown.is_cancelled() {
-                return Ok(());
-            }
-        };
+            };
         let mut list = TopicPartitionList::with_capacity(partitions.len());
         let failed = |source| Self::failed("taking over partitions", source);
         for standing in standings {
@@ -110,7 +130,7 @@ impl<P: Processor> Run<P> {
         set.map_err(failed)?;
         self.report_change("assigned", partitions);
         self.state.joined.store(true, Ordering::Release);
-        Ok(())
+        Ok(true)
     }
 
     fn give_back(&mut self, partitions: &[i32], change: &'static str) -> Result<(), Error> {

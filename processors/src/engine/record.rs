@@ -4,12 +4,22 @@
 //! binding's owned copy takes an allocation for each header.
 
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use comanda_schemas::Timestamp;
 use rdkafka::message::{BorrowedMessage, Header, Headers as _, Message as _, OwnedHeaders};
 
+/// Whether the names of all headers are text, as the protocol has it; the binding panics at those
+/// that are not, which a client in C can write. Such a record goes on without its headers.
+fn are_text(headers: &&rdkafka::message::BorrowedHeaders) -> bool {
+    catch_unwind(AssertUnwindSafe(|| headers.iter().count())).is_ok()
+}
+
 /// Room for a header's name and value: those of events have this on average.
 const HEADER: usize = 48;
+
+/// Where a part begins and ends.
+type Part = Range<u32>;
 
 /// A consumed record.
 #[derive(Debug)]
@@ -19,15 +29,16 @@ pub(super) struct Record {
     timestamp: Option<Timestamp>,
     /// Key, value, and of each header name and value, one after another.
     bytes: Vec<u8>,
-    key: Option<Range<u32>>,
-    value: Option<Range<u32>>,
-    headers: Box<[(Range<u32>, Option<Range<u32>>)]>,
+    key: Option<Part>,
+    value: Option<Part>,
+    headers: Box<[(Part, Option<Part>)]>,
 }
 
 impl Record {
     /// A copy of `message`.
     pub fn copy(message: &BorrowedMessage<'_>) -> Self {
-        let (key, value, headers) = (message.key(), message.payload(), message.headers());
+        let (key, value) = (message.key(), message.payload());
+        let headers = message.headers().filter(are_text);
         let size = key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len);
         let mut bytes = Vec::with_capacity(size + headers.map_or(0, |h| h.count() * HEADER));
         let mut add = |part: &[u8]| {
@@ -50,7 +61,7 @@ impl Record {
         }
     }
 
-    fn part(&self, range: &Range<u32>) -> &[u8] {
+    fn part(&self, range: &Part) -> &[u8] {
         &self.bytes[range.start as usize..range.end as usize]
     }
 
@@ -73,7 +84,7 @@ impl Record {
 
     /// The value of the last header called `name`, where it is text.
     pub fn header(&self, name: &str) -> Option<&str> {
-        let is_it = |(key, _): &&(Range<u32>, _)| self.part(key) == name.as_bytes();
+        let is_it = |(key, _): &&(Part, _)| self.part(key) == name.as_bytes();
         let (_, value) = self.headers.iter().rev().find(is_it)?;
         std::str::from_utf8(self.part(value.as_ref()?)).ok()
     }

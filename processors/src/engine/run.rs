@@ -14,8 +14,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::breaker::Breaker;
-use super::committer::{Committer, Report};
-use super::consumer::Context;
+use super::committer::{Committer, Report, Work};
+use super::consumer::{Context, obey};
+use super::generation;
 use super::handout::{Completion, Handout};
 use super::lanes::Lanes;
 use super::ledger::{Begun, Ledger};
@@ -23,7 +24,7 @@ use super::rebalance::Leaving;
 use super::record::Record;
 use super::service::State;
 use super::task::{Finished, Job, Owned, Shared};
-use super::transaction::{Batch, Names};
+use super::transaction::Names;
 use super::{Error, Processor};
 
 /// How long a poll may block when nothing is in flight.
@@ -61,13 +62,14 @@ pub(super) struct Run<P: Processor> {
     pub(super) shared: Arc<Shared<P>>,
     pub(super) consumer: Arc<BaseConsumer<Context>>,
     /// `None` once the loop has ended.
-    committer: Option<SyncSender<Batch>>,
+    committer: Option<SyncSender<Work>>,
     committing: Committing,
     /// When an aborted batch may be tried again, and the pause that this is.
     commit_after: Option<(Instant, Duration)>,
     pub(super) ledger: Ledger<Finished>,
     pub(super) lanes: Lanes<Job>,
     pub(super) owned: HashMap<i32, Arc<Owned>>,
+    pub(super) arriving: Option<Vec<i32>>,
     pub(super) leaving: Option<Leaving>,
     handout: Handout<P>,
     events: mpsc::Receiver<Event>,
@@ -93,6 +95,22 @@ pub(super) struct Setup {
     pub state: Arc<State>,
     /// Ends the loop.
     pub shutdown: CancellationToken,
+}
+
+/// Closes the consumer, however the loop ends: whatever the group decides or has decided is obeyed,
+/// because librdkafka waits for the answer.
+struct Closing {
+    consumer: Arc<BaseConsumer<Context>>,
+    topic: String,
+}
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.consumer.context().close();
+        while let Some(decision) = self.consumer.context().decision() {
+            obey(&self.consumer, &self.topic, decision);
+        }
+    }
 }
 
 /// What the committer is at.
@@ -141,6 +159,7 @@ impl<P: Processor> Run<P> {
             ledger: Ledger::new(),
             lanes: Lanes::new(),
             owned: HashMap::new(),
+            arriving: None,
             leaving: None,
             events,
             full_since: None,
@@ -152,21 +171,24 @@ impl<P: Processor> Run<P> {
     }
 
     pub fn run(mut self) -> Result<(), Error> {
+        // The last to have the consumer closes it: this, when all else has ended.
+        let closing = Closing { consumer: self.consumer.clone(), topic: self.shared.input.clone() };
         let ended = self.work();
-        // What is left in the consumer is for its closing, which must not wait for an answer.
-        self.consumer.context().close();
-        let partitions: Vec<i32> = self.ledger.partitions().collect();
-        self.forget(&partitions);
-        // The last to have the consumer closes it, which is to be over when this returns.
+        self.give_up();
         let Self { committer, events, .. } = &mut self;
         *committer = None;
         let until = Instant::now() + CLOSE;
         while let Ok(event) = events.recv_timeout(until.saturating_duration_since(Instant::now())) {
             if let Event::Committer(Report::Ended) = event {
+                drop(self);
+                drop(closing);
                 return ended;
             }
         }
-        warn!(stage = stage::<P>(), "a transaction is still under way; the broker will end it");
+        warn!(
+            stage = stage::<P>(),
+            "the committer waits for the broker, which will end its transaction"
+        );
         ended
     }
 
@@ -174,6 +196,9 @@ impl<P: Processor> Run<P> {
         // Before reading anything: this ends what a predecessor of the same name left open.
         while self.committing == Committing::Opening && !self.shutdown.is_cancelled() {
             self.await_event(IDLE_POLL)?;
+        }
+        if self.shutdown.is_cancelled() {
+            return Ok(());
         }
         self.consumer
             .subscribe(&[&self.shared.input])
@@ -223,7 +248,7 @@ impl<P: Processor> Run<P> {
         }
         self.gauges_at = Instant::now();
         let meters = &self.shared.meters;
-        meters.in_flight_records.set(self.ledger.records() as f64);
+        meters.in_flight_records.set(self.ledger.unfinished() as f64);
         meters.in_flight_bytes.set(self.ledger.bytes() as f64);
         meters.parked_records.set(self.lanes.waiting() as f64);
         let age = self.ledger.oldest().map_or(Duration::ZERO, |oldest| oldest.elapsed());
@@ -271,12 +296,14 @@ impl<P: Processor> Run<P> {
 
     fn complete(&mut self, done: Completion) {
         let partition = done.lane.partition;
-        if let Some(finished) = &done.finished {
-            self.breaker.note(finished.letter.is_some());
+        let dead = done.finished.as_ref().map(|finished| finished.letter.is_some());
+        if !self.ledger.finish(partition, done.epoch, done.offset, done.finished) {
+            return;
         }
-        if self.ledger.finish(partition, done.epoch, done.offset, done.finished)
-            && let Some(next) = self.lanes.leave(done.lane)
-        {
+        if let Some(dead) = dead {
+            self.breaker.note(dead);
+        }
+        if let Some(next) = self.lanes.leave(done.lane) {
             self.handout.add(done.lane, next);
         }
     }
@@ -290,15 +317,22 @@ impl<P: Processor> Run<P> {
     /// Has all committed that is finished, unless a transaction is under way: while that lasts the
     /// next batch gathers, so that batches grow with the load.
     fn commit(&mut self) -> Result<(), Error> {
-        let too_early = self.commit_after.is_some_and(|(at, _)| Instant::now() < at);
-        if self.committing != Committing::Idle || too_early {
+        if self.committing != Committing::Idle {
             return Ok(());
         }
+        if self.commit_after.is_some_and(|(at, _)| Instant::now() < at) {
+            return Ok(());
+        }
+        if self.ledger.finished() == 0 {
+            return Ok(());
+        }
+        // Here, and not when the offsets are sent: by then the partitions may be somebody else's.
+        let Some(group) = generation::current(&self.consumer) else { return Ok(()) };
         if let Some(batch) = self.ledger.take(self.shared.options.max_transaction_records) {
             self.committing = Committing::Busy;
             // It takes batches until it reports that it has failed.
             let committer = self.committer.as_ref().ok_or(Error::Thread)?;
-            committer.send(batch).map_err(|_| Error::Thread)?;
+            committer.send((batch, group)).map_err(|_| Error::Thread)?;
         }
         Ok(())
     }
@@ -312,6 +346,7 @@ impl<P: Processor> Run<P> {
                     }
                 }
                 self.committing = Committing::Idle;
+                self.state.commits.store(true, Ordering::Release);
             }
             Report::Committed(batch) => {
                 let meters = &self.shared.meters;
@@ -324,9 +359,13 @@ impl<P: Processor> Run<P> {
                 }
                 self.committing = Committing::Idle;
                 self.commit_after = None;
+                self.state.commits.store(true, Ordering::Release);
             }
             Report::Aborted(batch) => {
                 self.ledger.put_back(batch);
+                // Once is not worth a word: a rebalance does it.
+                let again = self.commit_after.is_some();
+                self.state.commits.store(!again, Ordering::Release);
                 self.committing = Committing::Idle;
                 let pause = self.commit_after.map_or(COMMIT_RETRY, |(_, last)| last * 2);
                 let pause = pause.min(COMMIT_RETRY_MAX);
@@ -335,6 +374,7 @@ impl<P: Processor> Run<P> {
             Report::InDoubt(batch) => {
                 self.ledger.put_back(batch);
                 self.committing = Committing::Opening;
+                self.state.commits.store(false, Ordering::Release);
             }
             Report::Failed(error) => return Err(error),
             Report::Ended => return Err(Error::Thread),
@@ -363,7 +403,7 @@ impl<P: Processor> Run<P> {
         if self.paused && self.ledger.unfinished() * 5 <= max * 4 {
             self.set_paused(false);
         }
-        let idle = self.ledger.records() == 0;
+        let idle = self.ledger.records() == 0 && self.ledger.unfinished() == 0;
         let first = if idle { IDLE_POLL } else { Duration::ZERO };
         if !self.poll(first, Instant::now())? {
             return if idle { Ok(()) } else { self.await_event(BUSY_WAIT) };

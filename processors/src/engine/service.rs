@@ -37,6 +37,7 @@ pub struct Engine<P: Processor> {
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub joined: AtomicBool,
+    pub commits: AtomicBool,
     pub paused: AtomicBool,
 }
 
@@ -47,9 +48,9 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Whether it has joined its group and can work.
+    /// Whether it has joined its group and can commit.
     pub fn is_ready(&self) -> bool {
-        self.state.joined.load(Ordering::Acquire)
+        self.state.joined.load(Ordering::Acquire) && self.state.commits.load(Ordering::Acquire)
     }
 
     /// Whether it has stopped fetching, because its window stays full.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use comanda_schemas::{log_error, log_line};
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::OwnedHeaders;
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
@@ -92,14 +92,14 @@ impl Transactions {
     }
 
     /// Writes the results of `batch` and commits its offsets, all or nothing.
-    pub fn commit<C: ConsumerContext>(
+    pub fn commit(
         &self,
         batch: &Batch,
         names: &Names,
-        consumer: &BaseConsumer<C>,
+        group: &ConsumerGroupMetadata,
     ) -> Result<(), Failure> {
         let began = Instant::now();
-        match self.try_commit(&batch.commits, names, consumer) {
+        match self.try_commit(&batch.commits, names, group) {
             Ok(()) => {
                 self.meters.transaction_seconds.record(began.elapsed());
                 self.meters.transaction_records.record(batch.records as f64);
@@ -116,11 +116,11 @@ impl Transactions {
         }
     }
 
-    fn try_commit<C: ConsumerContext>(
+    fn try_commit(
         &self,
         commits: &[Commit<Finished>],
         names: &Names,
-        consumer: &BaseConsumer<C>,
+        group: &ConsumerGroupMetadata,
     ) -> Result<(), KafkaError> {
         self.producer.begin_transaction()?;
         for (_, Finished { result, letter }) in commits.iter().flat_map(|c| &c.results) {
@@ -147,12 +147,8 @@ impl Transactions {
                 element.set_metadata(&commit.metadata);
             }
         }
-        // Afresh each time: the generation in it is what fences a process that lost its
-        // partitions without noticing.
-        let Some(group) = consumer.group_metadata() else {
-            return Err(KafkaError::Canceled);
-        };
-        self.retry(|| self.producer.send_offsets_to_transaction(&list, &group, CALL))?;
+        // The generation in the metadata fences a batch of partitions that went in the meantime.
+        self.retry(|| self.producer.send_offsets_to_transaction(&list, group, CALL))?;
         // Any finite time-out can leave the client in doubt about the state.
         self.retry(|| self.producer.commit_transaction(Timeout::Never))
     }
@@ -223,7 +219,7 @@ impl Transactions {
         }
         let abortable = match &error {
             KafkaError::Transaction(error) => error.txn_requires_abort() && !error.is_fatal(),
-            KafkaError::MessageProduction(_) | KafkaError::Canceled => true,
+            KafkaError::MessageProduction(_) => true,
             _ => false,
         };
         if abortable && fatal.is_none() {

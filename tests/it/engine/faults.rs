@@ -49,19 +49,22 @@ async fn an_engine_whose_id_was_taken_stops_and_its_successor_goes_on() {
     second.stop().await;
 }
 
-/// An engine behind a proxy, on a broker of its own.
-async fn proxied(name: &str) -> Option<(Installation, Proxy, KafkaOptions)> {
+/// A broker of its own, and how to reach it through a proxy for one kind of request.
+pub(super) async fn proxied(
+    name: &str,
+    request: i16,
+) -> Option<(Installation, Proxy, KafkaOptions)> {
     let parts = harness::own_parts().await?;
     let installation = Installation::new(parts, name).await;
     let side = parts.kafka.side();
-    let proxy = Proxy::start(side, END_TXN).await.unwrap();
+    let proxy = Proxy::start(side, request).await.unwrap();
     let kafka = kafka::options(&format!("127.0.0.1:{}", side[1]));
     Some((installation, proxy, kafka))
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_end_of_transaction_whose_answer_is_held_cut_or_late_leaves_one_result() {
-    let Some((installation, proxy, kafka)) = proxied("endtxn").await else { return };
+    let Some((installation, proxy, kafka)) = proxied("endtxn", END_TXN).await else { return };
     let (gate, script) = Script::gated();
     gate.send_replace(true);
     let engine = Running::start_with(&installation, &script, short_transactions(), kafka).await;

@@ -128,6 +128,22 @@ fn metadata_that_would_not_fit_waits_for_the_slow_records() {
 }
 
 #[test]
+fn metadata_that_would_not_fit_in_any_way_is_never_sent() {
+    let mut ledger = Ledger::new();
+    let epoch = ledger.assign(0, Spans::default());
+    // Between them are offsets without a record, such as a transaction leaves.
+    for offset in (0..8_000).step_by(2) {
+        begin(&mut ledger, offset);
+    }
+    ledger.finish(0, epoch, 0, Some(0));
+    assert!(ledger.take(9).is_none());
+    for offset in (2..8_000).step_by(2) {
+        ledger.finish(0, epoch, offset, Some(offset));
+    }
+    assert_eq!(ledger.take(9_000).unwrap().records, 4_000);
+}
+
+#[test]
 fn an_aborted_batch_is_taken_again_with_what_finished_since() {
     let mut ledger = Ledger::new();
     let epoch = ledger.assign(0, Spans::default());
