@@ -37,7 +37,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub enum Kind {
     /// The bare client library.
     Raw {
-        /// Whether its results have the headers of events.
+        /// Whether its results have the headers of events, as those of the engine have.
         headers: bool,
         /// How long its batches wait for more results, in milliseconds.
         linger_ms: u32,

@@ -90,8 +90,8 @@ impl Figures {
         let all = [
             ("engine_vs_raw", over(self.rate("engine"), self.rate("raw"))),
             ("engine_cpu_vs_raw", over(cpu("engine"), cpu("raw"))),
-            ("engine_vs_raw_headers", over(self.rate("engine"), self.rate("raw_headers"))),
-            ("engine_cpu_vs_raw_headers", over(cpu("engine"), cpu("raw_headers"))),
+            ("engine_vs_raw_no_headers", over(self.rate("engine"), self.rate("raw_no_headers"))),
+            ("engine_cpu_vs_raw_no_headers", over(cpu("engine"), cpu("raw_no_headers"))),
             ("http20_vs_limit", self.of_limit(20)),
             ("http100_vs_limit", self.of_limit(100)),
             ("latency_vs_raw", over(latency("engine"), latency("raw"))),
