@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{DeliveryResult, ProducerContext};
 use rdkafka::{ClientConfig, ClientContext};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
@@ -75,6 +76,13 @@ impl ClientContext for ClientLog {
 }
 
 impl ConsumerContext for ClientLog {}
+
+/// For transactional producers: a delivery that fails makes the commit fail, which is where it is
+/// dealt with.
+impl ProducerContext for ClientLog {
+    type DeliveryOpaque = ();
+    fn delivery(&self, _: &DeliveryResult<'_>, (): ()) {}
+}
 
 /// Logs a line of librdkafka's own log. Failed connections stand there again and again, at error
 /// level; the parts of comanda that depend on them say so once, so here they are details.

@@ -16,7 +16,6 @@ use comanda_schemas::{
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use rdkafka::Message as _;
-use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use tokio_util::sync::CancellationToken;
@@ -161,36 +160,6 @@ fn follow(ground: &Ground, stop: &CancellationToken) -> tokio::task::JoinHandle<
     })
 }
 
-/// Partition by partition: how far the payment processors have committed, how far the topic goes.
-fn lag(ground: &Ground) -> Option<i64> {
-    let names = &ground.installation.names;
-    let topic = names.name(Topic::Orders);
-    let mut config = ground.parts.kafka.options().client_config("it-lag");
-    let client: BaseConsumer =
-        config.set("group.id", names.group(Stage::Payment)).create().unwrap();
-    let metadata = client.fetch_metadata(Some(&topic), ASK).ok()?;
-    let mut partitions = TopicPartitionList::new();
-    for partition in metadata.topics()[0].partitions() {
-        partitions.add_partition(&topic, partition.id());
-    }
-    let committed = client.committed_offsets(partitions, ASK).ok()?;
-    let mut behind = 0;
-    for at in committed.elements() {
-        let (_, end) = client.fetch_watermarks(&topic, at.partition(), ASK).ok()?;
-        behind += end - at.offset().to_raw().filter(|offset| *offset > 0).unwrap_or(0);
-    }
-    Some(behind)
-}
-
-async fn drained(ground: &Arc<Ground>, limit: Duration) {
-    eventually("everything is handled and committed", limit, async || {
-        let ground = ground.clone();
-        let lag = tokio::task::spawn_blocking(move || lag(&ground)).await.unwrap();
-        (lag == Some(0)).then_some(())
-    })
-    .await;
-}
-
 /// The ends of a topic's partitions as readers of an isolation level see them.
 fn ends(parts: &RealParts, topic: &str, isolation: &str) -> Vec<i64> {
     let mut config = parts.kafka.options().client_config("it-ends");
@@ -307,7 +276,7 @@ async fn killed_and_paused_processors_and_a_restarted_broker_lose_double_and_reo
     };
     let (mut processors, ()) = tokio::join!(processors, broker);
     let events = writing.await.unwrap();
-    drained(&ground, scale.drain).await;
+    ground.installation.consumed_whole(scale.drain).await;
     for processor in &mut processors {
         assert!(processor.is_running(), "a processor gave up");
         processor.terminate();
@@ -350,7 +319,7 @@ async fn a_provider_that_is_away_or_hangs_fails_no_order() {
     tokio::time::sleep(outage).await;
     provider.unpause();
     let events = writing.await.unwrap();
-    drained(&ground, scale.drain).await;
+    ground.installation.consumed_whole(scale.drain).await;
     assert!(processor.is_running(), "the processor gave up");
     processor.terminate();
     assert!(processor.exit_within(Duration::from_secs(30)).await.success());

@@ -5,10 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use comanda_sandbox::payment::Ledger;
-use comanda_schemas::{FailureReason, PaymentEvent, PaymentEventType, Stage, Topic};
+use comanda_schemas::{FailureReason, PaymentEvent, PaymentEventType};
 use futures_util::{StreamExt as _, stream};
-use rdkafka::TopicPartitionList;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use serde_json::{Value, json};
 
 use crate::engine::{place, results};
@@ -60,7 +58,7 @@ async fn a_killed_payment_processor_leaves_one_result_and_one_charge_per_order()
     }
     let placed = placing.await.unwrap();
     assert_eq!(placed.len(), ORDERS);
-    consumed_whole(&installation, Duration::from_secs(120)).await;
+    installation.consumed_whole(Duration::from_secs(120)).await;
 
     let results = installation.events::<PaymentEvent>().await;
     assert_eq!(results.len(), ORDERS);
@@ -172,35 +170,4 @@ async fn place_all(gateway: Gateway) -> Vec<(String, &'static str)> {
 async fn ledger(gateway: &Gateway, provider: &str) -> Ledger {
     let url = format!("{provider}/ledger");
     gateway.http.get(url).send().await.unwrap().json().await.unwrap()
-}
-
-/// Waits until the payment processor has committed the end of every partition of `orders`.
-async fn consumed_whole(installation: &Installation, limit: Duration) {
-    let names = &installation.names;
-    let (topic, group) = (names.name(Topic::Orders), names.group(Stage::Payment));
-    let mut config = installation.parts.kafka.options().client_config("it-lag");
-    let client: BaseConsumer = config.set("group.id", group).create().unwrap();
-    let client = Arc::new(client);
-    eventually("the payment processor reads all orders", limit, async || {
-        let (client, topic) = (client.clone(), topic.clone());
-        let lag = tokio::task::spawn_blocking(move || lag(&client, &topic));
-        (lag.await.unwrap() == 0).then_some(())
-    })
-    .await;
-}
-
-fn lag(client: &BaseConsumer, topic: &str) -> i64 {
-    const ASK: Duration = Duration::from_secs(10);
-    let metadata = client.fetch_metadata(Some(topic), ASK).unwrap();
-    let mut partitions = TopicPartitionList::new();
-    for partition in metadata.topics()[0].partitions() {
-        partitions.add_partition(topic, partition.id());
-    }
-    let committed = client.committed_offsets(partitions, ASK).unwrap();
-    let elements = committed.elements();
-    let behind = elements.iter().map(|at| {
-        let (_, end) = client.fetch_watermarks(topic, at.partition(), ASK).unwrap();
-        end - at.offset().to_raw().filter(|offset| *offset > 0).unwrap_or(0)
-    });
-    behind.sum()
 }

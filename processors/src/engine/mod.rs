@@ -9,11 +9,14 @@
 //! - `lanes`: one key after another, keys side by side; `handout`: to the runtime; `task`: one
 //!   `record` to its end
 //! - `ledger`: which offsets are finished, `offsets`: how a commit tells it
-//! - `generation`: that of the group, which a commit belongs to; `committer`: a thread that commits batch after batch; `transaction`: the producer's calls
+//! - `commit`: when to commit, and what if that fails; `generation`: that of the group, which a
+//!   batch belongs to; `committer`: a thread that commits batch after batch; `transaction`: the
+//!   calls of the producer
 //! - `breaker`: stops it when nearly every record fails
 //! - `instance`: a transactional id that survives restarts
 
 mod breaker;
+mod commit;
 mod committer;
 mod config;
 mod consumer;

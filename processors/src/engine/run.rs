@@ -14,9 +14,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::breaker::Breaker;
+use super::commit::Committing;
 use super::committer::{Committer, Report, Work};
 use super::consumer::{Context, obey};
-use super::generation;
 use super::handout::{Completion, Handout};
 use super::lanes::Lanes;
 use super::ledger::{Begun, Ledger};
@@ -41,9 +41,6 @@ const TURN: usize = 500;
 /// A window that stays full this long stops the fetching; a pause throws prefetched records away,
 /// so a short one is sat out.
 const SATURATED: Duration = Duration::from_millis(500);
-/// Pause after an aborted transaction, doubled up to the maximum.
-const COMMIT_RETRY: Duration = Duration::from_millis(100);
-const COMMIT_RETRY_MAX: Duration = Duration::from_secs(5);
 /// How long the committer may take to end.
 const CLOSE: Duration = Duration::from_secs(1);
 /// How often the gauges are set.
@@ -62,10 +59,10 @@ pub(super) struct Run<P: Processor> {
     pub(super) shared: Arc<Shared<P>>,
     pub(super) consumer: Arc<BaseConsumer<Context>>,
     /// `None` once the loop has ended.
-    committer: Option<SyncSender<Work>>,
-    committing: Committing,
+    pub(super) committer: Option<SyncSender<Work>>,
+    pub(super) committing: Committing,
     /// When an aborted batch may be tried again, and the pause that this is.
-    commit_after: Option<(Instant, Duration)>,
+    pub(super) commit_after: Option<(Instant, Duration)>,
     pub(super) ledger: Ledger<Finished>,
     pub(super) lanes: Lanes<Job>,
     pub(super) owned: HashMap<i32, Arc<Owned>>,
@@ -111,17 +108,6 @@ impl Drop for Closing {
             obey(&self.consumer, &self.topic, decision);
         }
     }
-}
-
-/// What the committer is at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Committing {
-    /// It has no producer yet.
-    Opening,
-    /// It waits for a batch.
-    Idle,
-    /// It has one.
-    Busy,
 }
 
 impl<P: Processor> Run<P> {
@@ -310,76 +296,6 @@ impl<P: Processor> Run<P> {
 
     pub(super) fn drop_undone(&mut self, job: &Job) {
         self.ledger.finish(job.record.partition, job.epoch, job.record.offset, None);
-    }
-
-    // --- committing ----------------------------------------------------------------------------
-
-    /// Has all committed that is finished, unless a transaction is under way: while that lasts the
-    /// next batch gathers, so that batches grow with the load.
-    fn commit(&mut self) -> Result<(), Error> {
-        if self.committing != Committing::Idle {
-            return Ok(());
-        }
-        if self.commit_after.is_some_and(|(at, _)| Instant::now() < at) {
-            return Ok(());
-        }
-        if self.ledger.finished() == 0 {
-            return Ok(());
-        }
-        // Here, and not when the offsets are sent: by then the partitions may be somebody else's.
-        let Some(group) = generation::current(&self.consumer) else { return Ok(()) };
-        if let Some(batch) = self.ledger.take(self.shared.options.max_transaction_records) {
-            self.committing = Committing::Busy;
-            // It takes batches until it reports that it has failed.
-            let committer = self.committer.as_ref().ok_or(Error::Thread)?;
-            committer.send((batch, group)).map_err(|_| Error::Thread)?;
-        }
-        Ok(())
-    }
-
-    fn committer_says(&mut self, report: Report) -> Result<(), Error> {
-        match report {
-            Report::Opened(standings) => {
-                for standing in standings {
-                    if let Some((next, above)) = standing.at {
-                        self.ledger.reconcile(standing.partition, next, &above);
-                    }
-                }
-                self.committing = Committing::Idle;
-                self.state.commits.store(true, Ordering::Release);
-            }
-            Report::Committed(batch) => {
-                let meters = &self.shared.meters;
-                let now = Instant::now();
-                self.ledger.committed(&batch, |read_at| {
-                    meters.record_seconds.record(now.saturating_duration_since(read_at));
-                });
-                for commit in &batch.commits {
-                    meters.metadata_bytes.record(commit.metadata.len() as f64);
-                }
-                self.committing = Committing::Idle;
-                self.commit_after = None;
-                self.state.commits.store(true, Ordering::Release);
-            }
-            Report::Aborted(batch) => {
-                self.ledger.put_back(batch);
-                // Once is not worth a word: a rebalance does it.
-                let again = self.commit_after.is_some();
-                self.state.commits.store(!again, Ordering::Release);
-                self.committing = Committing::Idle;
-                let pause = self.commit_after.map_or(COMMIT_RETRY, |(_, last)| last * 2);
-                let pause = pause.min(COMMIT_RETRY_MAX);
-                self.commit_after = Some((Instant::now() + pause, pause));
-            }
-            Report::InDoubt(batch) => {
-                self.ledger.put_back(batch);
-                self.committing = Committing::Opening;
-                self.state.commits.store(false, Ordering::Release);
-            }
-            Report::Failed(error) => return Err(error),
-            Report::Ended => return Err(Error::Thread),
-        }
-        Ok(())
     }
 
     // --- reading -------------------------------------------------------------------------------

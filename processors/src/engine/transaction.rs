@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use comanda_schemas::{log_error, log_line};
-use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
+use comanda_schemas::ClientLog;
+use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::OwnedHeaders;
-use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 use rdkafka::util::Timeout;
-use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tracing::warn;
 
 use super::ledger::{self, Commit};
@@ -49,30 +49,11 @@ pub(super) type Batch = ledger::Batch<Finished>;
 
 /// A producer that has the transactional id to itself.
 pub(super) struct Transactions {
-    producer: ThreadedProducer<Context>,
+    producer: ThreadedProducer<ClientLog>,
     stage: &'static str,
     /// After how long the broker ends a transaction by itself.
     timeout: Duration,
     meters: Arc<Meters>,
-}
-
-#[derive(Clone)]
-struct Context;
-
-impl ClientContext for Context {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
-        log_line(level, facility, line);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        log_error(&error, reason);
-    }
-}
-
-impl ProducerContext for Context {
-    type DeliveryOpaque = ();
-    /// A failed delivery makes the commit fail, which is where it is dealt with.
-    fn delivery(&self, _: &rdkafka::producer::DeliveryResult<'_>, (): ()) {}
 }
 
 impl Transactions {
@@ -84,7 +65,7 @@ impl Transactions {
         stage: &'static str,
         meters: Arc<Meters>,
     ) -> Result<Self, Failure> {
-        let producer = ThreadedProducer::from_config_and_context(config, Context)
+        let producer = ThreadedProducer::from_config_and_context(config, ClientLog)
             .map_err(Failure::ProducerLost)?;
         let opened = Self { producer, stage, timeout, meters };
         opened.producer.init_transactions(CALL).map_err(|error| opened.classify(error))?;

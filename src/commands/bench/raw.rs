@@ -12,15 +12,14 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use comanda_schemas::{
     ClientLog, Encoder, KafkaOptions, OrderEvent, PaymentEvent, Registry, Source, Stage, Topic,
-    TopicNames, TraceContext, headers, log_error, log_line,
+    TopicNames, TraceContext, headers,
 };
-use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::{BorrowedMessage, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 use rdkafka::util::Timeout;
-use rdkafka::{ClientContext, Message, Offset, TopicPartitionList};
+use rdkafka::{Message, Offset, TopicPartitionList};
 use tokio_util::sync::CancellationToken;
 
 use super::case::{Parts, Shown, Work, result};
@@ -87,7 +86,7 @@ fn producer(
     group: &str,
     compression: &str,
     linger_ms: u32,
-) -> Result<ThreadedProducer<Errors>> {
+) -> Result<ThreadedProducer<ClientLog>> {
     let mut config = kafka.client_config(group);
     config
         .set("transactional.id", group)
@@ -98,8 +97,8 @@ fn producer(
         .set("linger.ms", linger_ms.to_string())
         .set("delivery.report.only.error", "true")
         .set("retry.backoff.ms", "20");
-    let producer = config.create_with_context(Errors).context("creating the producer")?;
-    let producer: ThreadedProducer<Errors> = producer;
+    let producer = config.create_with_context(ClientLog).context("creating the producer")?;
+    let producer: ThreadedProducer<ClientLog> = producer;
     producer.init_transactions(CALL).context("taking the transactional id")?;
     Ok(producer)
 }
@@ -176,7 +175,7 @@ impl Raw {
 
 /// The writing side.
 struct Writer {
-    producer: ThreadedProducer<Errors>,
+    producer: ThreadedProducer<ClientLog>,
     consumer: Arc<BaseConsumer<ClientLog>>,
     names: TopicNames,
     shown: Shown,
@@ -231,23 +230,4 @@ impl Writer {
             }
         }
     }
-}
-
-/// Callbacks of the producer; a delivery that fails makes the commit fail.
-#[derive(Clone, Copy)]
-struct Errors;
-
-impl ClientContext for Errors {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
-        log_line(level, facility, line);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        log_error(&error, reason);
-    }
-}
-
-impl ProducerContext for Errors {
-    type DeliveryOpaque = ();
-    fn delivery(&self, _: &DeliveryResult<'_>, (): ()) {}
 }

@@ -1,16 +1,19 @@
 //! An installation of comanda on the real broker and registry: topics of its own, the settings
 //! that its processes share.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use comanda_schemas::scan::{From, Scan, Step};
-use comanda_schemas::{Event, Topic, TopicNames};
-use rdkafka::Message as _;
+use comanda_schemas::{Event, Stage, Topic, TopicNames};
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::KafkaResult;
 use rdkafka::message::OwnedMessage;
+use rdkafka::{Message as _, TopicPartitionList};
 
 use super::graphql::Gateway;
 use super::process::{self, Comanda};
-use super::{RealParts, run_dir, unique};
+use super::{RealParts, eventually, run_dir, unique};
 
 /// Key of an operator at the gateway.
 const KEY: &str = "key-of-the-tests-operator";
@@ -107,4 +110,35 @@ impl Installation {
     pub async fn schema_id(&self, topic: Topic) -> u32 {
         self.parts.registry.client().resolve(&self.names, topic).await.unwrap()
     }
+
+    /// Waits until the payment processors have committed the end of every partition of `orders`,
+    /// whatever the broker is at meanwhile.
+    pub async fn consumed_whole(&self, limit: Duration) {
+        let names = &self.names;
+        let (topic, group) = (names.name(Topic::Orders), names.group(Stage::Payment));
+        let mut config = self.parts.kafka.options().client_config("it-lag");
+        let client: BaseConsumer = config.set("group.id", group).create().unwrap();
+        let client = Arc::new(client);
+        eventually("the payment processors commit all orders", limit, async || {
+            let (client, topic) = (client.clone(), topic.clone());
+            let lag = tokio::task::spawn_blocking(move || lag(&client, &topic));
+            lag.await.unwrap().is_ok_and(|lag| lag == 0).then_some(())
+        })
+        .await;
+    }
+}
+
+fn lag(client: &BaseConsumer, topic: &str) -> KafkaResult<i64> {
+    const ASK: Duration = Duration::from_secs(10);
+    let metadata = client.fetch_metadata(Some(topic), ASK)?;
+    let mut partitions = TopicPartitionList::new();
+    for partition in metadata.topics()[0].partitions() {
+        partitions.add_partition(topic, partition.id());
+    }
+    let mut behind = 0;
+    for at in client.committed_offsets(partitions, ASK)?.elements() {
+        let (_, end) = client.fetch_watermarks(topic, at.partition(), ASK)?;
+        behind += end - at.offset().to_raw().filter(|offset| *offset > 0).unwrap_or(0);
+    }
+    Ok(behind)
 }

@@ -1,0 +1,93 @@
+//! What the loop has committed, and what it makes of what becomes of it.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::committer::Report;
+use super::run::Run;
+use super::{Error, Processor, generation};
+
+/// Pause after an aborted transaction, doubled up to the maximum.
+const COMMIT_RETRY: Duration = Duration::from_millis(100);
+const COMMIT_RETRY_MAX: Duration = Duration::from_secs(5);
+
+/// What the committer is at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Committing {
+    /// It has no producer yet.
+    Opening,
+    /// It waits for a batch.
+    Idle,
+    /// It has one.
+    Busy,
+}
+
+impl<P: Processor> Run<P> {
+    /// Has all committed that is finished, unless a transaction is under way: while that lasts the
+    /// next batch gathers, so that batches grow with the load.
+    pub(super) fn commit(&mut self) -> Result<(), Error> {
+        if self.committing != Committing::Idle {
+            return Ok(());
+        }
+        if self.commit_after.is_some_and(|(at, _)| Instant::now() < at) {
+            return Ok(());
+        }
+        if self.ledger.finished() == 0 {
+            return Ok(());
+        }
+        // Here, and not when the offsets are sent: by then the partitions may be somebody else's.
+        let Some(group) = generation::current(&self.consumer) else { return Ok(()) };
+        if let Some(batch) = self.ledger.take(self.shared.options.max_transaction_records) {
+            self.committing = Committing::Busy;
+            // It takes batches until it reports that it has failed.
+            let committer = self.committer.as_ref().ok_or(Error::Thread)?;
+            committer.send((batch, group)).map_err(|_| Error::Thread)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn committer_says(&mut self, report: Report) -> Result<(), Error> {
+        match report {
+            Report::Opened(standings) => {
+                for standing in standings {
+                    if let Some((next, above)) = standing.at {
+                        self.ledger.reconcile(standing.partition, next, &above);
+                    }
+                }
+                self.committing = Committing::Idle;
+                self.state.commits.store(true, Ordering::Release);
+            }
+            Report::Committed(batch) => {
+                let meters = &self.shared.meters;
+                let now = Instant::now();
+                self.ledger.committed(&batch, |read_at| {
+                    meters.record_seconds.record(now.saturating_duration_since(read_at));
+                });
+                for commit in &batch.commits {
+                    meters.metadata_bytes.record(commit.metadata.len() as f64);
+                }
+                self.committing = Committing::Idle;
+                self.commit_after = None;
+                self.state.commits.store(true, Ordering::Release);
+            }
+            Report::Aborted(batch) => {
+                self.ledger.put_back(batch);
+                // Once is not worth a word: a rebalance does it.
+                let again = self.commit_after.is_some();
+                self.state.commits.store(!again, Ordering::Release);
+                self.committing = Committing::Idle;
+                let pause = self.commit_after.map_or(COMMIT_RETRY, |(_, last)| last * 2);
+                let pause = pause.min(COMMIT_RETRY_MAX);
+                self.commit_after = Some((Instant::now() + pause, pause));
+            }
+            Report::InDoubt(batch) => {
+                self.ledger.put_back(batch);
+                self.committing = Committing::Opening;
+                self.state.commits.store(false, Ordering::Release);
+            }
+            Report::Failed(error) => return Err(error),
+            Report::Ended => return Err(Error::Thread),
+        }
+        Ok(())
+    }
+}
