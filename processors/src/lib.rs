@@ -4,9 +4,12 @@
 //!   Kafka transaction; everything about Kafka lives here
 //! - [`payment`]: charges orders at an HTTP payment provider
 //! - [`notifier`]: mails customers what became of their payment, through an HTTP mail provider
-//! - [`provider`]: what the two have in common
+//! - [`projector`]: writes what all topics say into the order store
+//! - [`provider`]: what the two that call providers have in common; `group`: what the engine and the
+//!   projector have, their consuming side
 
 pub mod engine;
+mod group;
 pub mod notifier;
 pub mod payment;
 pub mod projector;

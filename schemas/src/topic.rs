@@ -17,6 +17,15 @@ impl Topic {
     /// Every topic, upstream first.
     pub const ALL: [Topic; 3] = [Topic::Orders, Topic::Payments, Topic::Notifications];
 
+    /// Name in groups, whatever the topic is called on the cluster.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Topic::Orders => "orders",
+            Topic::Payments => "payments",
+            Topic::Notifications => "notifications",
+        }
+    }
+
     /// The schema of the topic's values, the source of truth.
     pub fn schema_json(self) -> &'static str {
         match self {
@@ -106,6 +115,11 @@ impl TopicNames {
     /// Consumer group of a stage.
     pub fn group(&self, stage: Stage) -> String {
         format!("{}comanda-{}", self.prefix, stage.as_str())
+    }
+
+    /// Consumer group of the projector's readers of a topic.
+    pub fn projector_group(&self, topic: Topic) -> String {
+        format!("{}comanda-projector-{}", self.prefix, topic.as_str())
     }
 
     /// Registry subject of a topic's values (TopicNameStrategy).

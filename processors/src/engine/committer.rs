@@ -16,9 +16,10 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tracing::warn;
 
 use super::Error;
-use super::consumer::{Context, Standing, committed};
 use super::metrics::Meters;
+use super::standing::{Standing, committed};
 use super::transaction::{Batch, Failure, Names, Transactions};
+use crate::group::Context;
 
 /// Pause after a producer could not be opened, doubled up to the maximum.
 const OPEN_RETRY: Duration = Duration::from_millis(100);

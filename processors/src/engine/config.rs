@@ -6,6 +6,8 @@ use comanda_schemas::KafkaOptions;
 use rdkafka::ClientConfig;
 use serde::Deserialize;
 
+use crate::group;
+
 /// Settings of an engine; the same for every stage.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -57,20 +59,9 @@ impl Options {
         Duration::from_millis(self.transaction_timeout_ms)
     }
 
-    pub(super) fn consumer_config(&self, kafka: &KafkaOptions, group: &str) -> ClientConfig {
-        let mut config = kafka.client_config(group);
-        config
-            .set("group.id", group)
-            .set("enable.auto.commit", "false")
-            .set("auto.offset.reset", "earliest")
-            .set("isolation.level", "read_committed")
-            .set("partition.assignment.strategy", "cooperative-sticky")
-            .set("session.timeout.ms", self.session_timeout_ms.to_string())
-            .set("heartbeat.interval.ms", (self.session_timeout_ms / 10).max(100).to_string())
-            .set("fetch.wait.max.ms", "100")
-            // The default of a second makes gaps as long as that when queues are small.
-            .set("fetch.queue.backoff.ms", "50")
-            .set("queued.max.messages.kbytes", "16384");
+    pub(super) fn consumer_config(&self, kafka: &KafkaOptions, name: &str) -> ClientConfig {
+        let mut config = kafka.client_config(name);
+        group::configure(&mut config, name, self.session_timeout_ms);
         config
     }
 

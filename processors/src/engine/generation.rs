@@ -5,7 +5,7 @@
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerGroupMetadata};
 use rdkafka_sys as sys;
 
-use super::consumer::Context;
+use crate::group::Context;
 
 /// The group's metadata for a transaction that begins now; `None` while the consumer is in no
 /// generation of it: coordinators of the classic protocol take offsets without one from anybody.

@@ -4,8 +4,8 @@
 //! its topic so that each event has exactly one result, in log order per key, however often
 //! processes die. Its parts:
 //!
-//! - `run`: the loop, on a thread of its own; `consumer`: what the group decides, `rebalance`: what
-//!   is done about it
+//! - `run`: the loop, on a thread of its own; `rebalance`: what is done about what the consumer group
+//!   decides; `standing`: where it stands
 //! - `lanes`: one key after another, keys side by side; `handout`: to the runtime; `task`: one
 //!   `record` to its end
 //! - `ledger`: which offsets are finished, `offsets`: how a commit tells it
@@ -19,7 +19,6 @@ mod breaker;
 mod commit;
 mod committer;
 mod config;
-mod consumer;
 mod error;
 mod generation;
 mod handout;
@@ -33,6 +32,7 @@ mod rebalance;
 mod record;
 mod run;
 mod service;
+mod standing;
 mod task;
 #[cfg(test)]
 mod tests;

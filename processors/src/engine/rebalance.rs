@@ -9,10 +9,11 @@ use rdkafka::TopicPartitionList;
 use rdkafka::consumer::Consumer;
 use tracing::{info, warn};
 
-use super::consumer::{Rebalance, answer, committed, list_of, obey};
 use super::metrics::REBALANCED_TOTAL;
 use super::run::{Run, stage};
+use super::standing::committed;
 use super::{Error, Processor};
+use crate::group::{self, Rebalance, obey};
 
 /// Partitions on their way out. What runs in them may end and be committed, up to a deadline;
 /// what only waits there is dropped. Calls and commits of the others go on; new records do not
@@ -121,13 +122,7 @@ impl<P: Processor> Run<P> {
             self.ledger.assign(standing.partition, inherited);
             self.owned.insert(standing.partition, Arc::default());
         }
-        answer(&self.consumer, &list, true).map_err(failed)?;
-        // librdkafka keeps a partition's pause over its unassignment: one that was paused when it
-        // was given away would come back paused, and one that comes while we are paused would not
-        // be.
-        let set =
-            if self.paused { self.consumer.pause(&list) } else { self.consumer.resume(&list) };
-        set.map_err(failed)?;
+        group::take_over(&self.consumer, &list, self.paused).map_err(failed)?;
         self.report_change("assigned", partitions);
         self.state.joined.store(true, Ordering::Release);
         Ok(true)
@@ -135,7 +130,7 @@ impl<P: Processor> Run<P> {
 
     fn give_back(&mut self, partitions: &[i32], change: &'static str) -> Result<(), Error> {
         self.forget(partitions);
-        answer(&self.consumer, &list_of(&self.shared.input, partitions), false)
+        group::give_back(&self.consumer, &self.shared.input, partitions)
             .map_err(|source| Self::failed("giving partitions back", source))?;
         self.report_change(change, partitions);
         Ok(())

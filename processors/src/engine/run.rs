@@ -16,7 +16,6 @@ use tracing::{info, warn};
 use super::breaker::Breaker;
 use super::commit::Committing;
 use super::committer::{Committer, Report, Work};
-use super::consumer::{Context, obey};
 use super::handout::{Completion, Handout};
 use super::lanes::Lanes;
 use super::ledger::{Begun, Ledger};
@@ -26,6 +25,7 @@ use super::service::State;
 use super::task::{Finished, Job, Owned, Shared};
 use super::transaction::Names;
 use super::{Error, Processor};
+use crate::group::{Closing, Context};
 
 /// How long a poll may block when nothing is in flight.
 const IDLE_POLL: Duration = Duration::from_millis(100);
@@ -92,22 +92,6 @@ pub(super) struct Setup {
     pub state: Arc<State>,
     /// Ends the loop.
     pub shutdown: CancellationToken,
-}
-
-/// Closes the consumer, however the loop ends: whatever the group decides or has decided is obeyed,
-/// because librdkafka waits for the answer.
-struct Closing {
-    consumer: Arc<BaseConsumer<Context>>,
-    topic: String,
-}
-
-impl Drop for Closing {
-    fn drop(&mut self) {
-        self.consumer.context().close();
-        while let Some(decision) = self.consumer.context().decision() {
-            obey(&self.consumer, &self.topic, decision);
-        }
-    }
 }
 
 impl<P: Processor> Run<P> {

@@ -12,12 +12,12 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::consumer::Context;
 use super::instance::Instance;
 use super::metrics::Meters;
 use super::run::{Run, Setup};
 use super::task::Shared;
 use super::{Error, Options, Processor};
+use crate::group::Context;
 
 /// Wait between two tries to reach Kafka at start.
 const START_RETRY: Duration = Duration::from_secs(2);

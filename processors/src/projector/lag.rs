@@ -1,37 +1,16 @@
 //! How far the readers are behind, from librdkafka's statistics.
 
-use comanda_schemas::{log_error, log_line};
 use metrics::gauge;
-use rdkafka::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::ConsumerContext;
-use rdkafka::error::KafkaError;
 use rdkafka::statistics::{Statistics, Topic};
 
 use super::metrics::LAG_RECORDS;
 
-/// Takes the lag of one topic out of its client's statistics.
-pub(super) struct Context {
-    /// Full name of the topic.
-    pub topic: String,
-}
-
-impl ClientContext for Context {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
-        log_line(level, facility, line);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        log_error(&error, reason);
-    }
-
-    fn stats(&self, statistics: Statistics) {
-        let Some(topic) = statistics.topics.get(&self.topic) else { return };
-        gauge!(LAG_RECORDS, "topic" => self.topic.clone()).set(lag(topic) as f64);
+/// Sets the gauge of `topic` by the statistics of its reader.
+pub(super) fn report(statistics: &Statistics, topic: &str) {
+    if let Some(found) = statistics.topics.get(topic) {
+        gauge!(LAG_RECORDS, "topic" => topic.to_owned()).set(lag(found) as f64);
     }
 }
-
-impl ConsumerContext for Context {}
 
 /// Committed offsets that were not handed over yet.
 fn lag(topic: &Topic) -> i64 {

@@ -2,11 +2,14 @@
 //!
 //! [`Options`] → [`Service::run_until_stopped`] → [`Handle`], [`Error`].
 //!
-//! It reads all partitions of the three event topics without a consumer group: how far it came
-//! stands in the store, in the same SQL transaction as the rows. A blocking reader per topic hands
-//! batches to one async writer. Nothing is skipped but a record that will never decode, which
-//! stays in its topic.
+//! A blocking reader per topic hands batches to one async writer. The reader is a member of the
+//! topic's consumer group, so that several projectors share the partitions; how far each partition
+//! was read stands in the store, in the same SQL transaction as the rows, and nowhere else. A
+//! projector that was shut out and does not know it yet does no harm: to apply a record again
+//! changes nothing, and positions only move forward. Nothing is skipped but a record that will
+//! never decode, which stays in its topic.
 
+mod batch;
 mod error;
 mod lag;
 pub mod metrics;

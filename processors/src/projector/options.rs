@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use comanda_schemas::{KafkaOptions, TopicNames};
+use comanda_schemas::KafkaOptions;
 use rdkafka::ClientConfig;
 use serde::Deserialize;
+
+use crate::group;
 
 /// Settings of the projector.
 #[derive(Debug, Clone, Deserialize)]
@@ -16,6 +18,9 @@ pub struct Options {
     pub batch_bytes: u64,
     /// How long a batch waits for more records, in milliseconds; 0 takes what is there.
     pub batch_wait_ms: u64,
+    /// After how long without a sign of life a projector's partitions go to the others, in
+    /// milliseconds.
+    pub session_timeout_ms: u64,
     /// How often to look for new partitions, in milliseconds.
     pub partitions_refresh_ms: u64,
     /// Wait before the first retry of anything that failed, in milliseconds; it doubles with each
@@ -34,20 +39,13 @@ impl Options {
     }
 }
 
-/// Configuration of the reader of one topic.
-pub(super) fn client_config(kafka: &KafkaOptions, names: &TopicNames) -> ClientConfig {
+/// Configuration of the reader of one topic, a member of `group`.
+pub(super) fn client_config(kafka: &KafkaOptions, group: &str, options: &Options) -> ClientConfig {
     let mut config = kafka.client_config("projector");
+    group::configure(&mut config, group, options.session_timeout_ms);
     config
-        // Never joined and never committed to; librdkafka wants a name all the same.
-        .set("group.id", format!("{}comanda-projector", names.prefix))
-        .set("enable.auto.commit", "false")
-        .set("enable.auto.offset.store", "false")
-        .set("isolation.level", "read_committed")
-        .set("auto.offset.reset", "earliest")
         .set("enable.partition.eof", "true")
-        .set("fetch.wait.max.ms", "100")
-        .set("fetch.queue.backoff.ms", "50")
-        .set("queued.max.messages.kbytes", "16384")
+        .set("topic.metadata.refresh.interval.ms", options.partitions_refresh_ms.to_string())
         .set("statistics.interval.ms", "1000");
     config
 }

@@ -1,6 +1,6 @@
-//! What a topic has, and where to go on in each of its partitions.
+//! Whether a topic is there, and where to go on in each of its partitions.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::time::Duration;
 
 use rdkafka::Offset;
@@ -11,14 +11,13 @@ use tracing::warn;
 /// Limit of one question to the broker. Shutdown waits for it at most.
 const ASK: Duration = Duration::from_secs(2);
 
-/// Partitions that `topic` has now; none where it does not exist.
-pub(super) fn list<C: ConsumerContext>(
+/// Whether `topic` exists.
+pub(super) fn exist<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     topic: &str,
-) -> KafkaResult<BTreeSet<i32>> {
+) -> KafkaResult<bool> {
     let metadata = consumer.fetch_metadata(Some(topic), ASK)?;
-    let found = metadata.topics().iter().filter(|t| t.name() == topic);
-    Ok(found.flat_map(|t| t.partitions().iter().map(|p| p.id())).collect())
+    Ok(metadata.topics().iter().any(|t| t.name() == topic && !t.partitions().is_empty()))
 }
 
 /// Where to begin in a partition.
@@ -26,7 +25,7 @@ pub(super) fn list<C: ConsumerContext>(
 pub(super) struct Start {
     pub partition: i32,
     pub offset: Offset,
-    /// Where it ended; `None` when there is nothing to read before that.
+    /// Where it ends now; `None` when there is nothing to read before that.
     pub behind: Option<i64>,
 }
 
@@ -34,7 +33,7 @@ pub(super) struct Start {
 pub(super) fn starts<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     topic: &str,
-    partitions: &BTreeSet<i32>,
+    partitions: &[i32],
     positions: &HashMap<i32, i64>,
 ) -> KafkaResult<Vec<Start>> {
     let start = |partition: &i32| {

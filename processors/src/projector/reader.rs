@@ -1,95 +1,118 @@
-//! Reads one topic: a blocking loop on a thread of its own.
+//! Reads one topic: a blocking loop on a thread of its own, a member of the topic's group.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use comanda_schemas::{Timestamp, Topic, headers};
-use comanda_store::Recorded;
+use comanda_schemas::{Topic, headers};
+use comanda_store::Store;
 use metrics::counter;
-use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult};
-use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::{Message, TopicPartitionList};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::lag::Context;
+use super::batch::Batch;
 use super::metrics::RETRIES_TOTAL;
+use super::options::Backoff;
 use super::{Error, Options, partitions};
+use crate::group::{self, Closing, Context, Rebalance};
 
-/// How long to wait for the first record of a batch; shutdown is noticed after it at the latest.
+/// How long to wait for the first record of a batch, or for the writer to take one; shutdown is
+/// noticed after it at the latest.
 const IDLE: Duration = Duration::from_millis(100);
-
-/// Records of one topic, in the order of each partition.
-#[derive(Debug)]
-pub(super) struct Batch {
-    pub topic: Topic,
-    pub records: Vec<Raw>,
-    bytes: u64,
-    /// With these, everything has been read that was there at the start.
-    pub caught_up: bool,
-}
-
-/// One record as it was read.
-#[derive(Debug)]
-pub(super) struct Raw {
-    pub at: Recorded,
-    pub value: Option<Vec<u8>>,
-}
+/// How long the writer may keep a batch waiting before fetching stops and only the group is
+/// served, which takes a silent member for dead after minutes. A pause throws fetched records
+/// away, so a short wait is sat out.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The reader of one topic.
 pub(super) struct Reader {
-    pub topic: Topic,
+    topic: Topic,
     /// Full name of the topic.
-    pub name: String,
+    name: String,
     /// Where Kafka is, for the log.
+    brokers: String,
+    consumer: Arc<BaseConsumer<Context>>,
+    options: Options,
+    store: Store,
+    batches: mpsc::Sender<Batch>,
+    shutdown: CancellationToken,
+    /// Partitions that are to be taken over, and how long to wait before trying again.
+    arriving: Option<(Vec<i32>, Backoff)>,
+    /// Where each partition ended when it was taken over, of those not read up to there.
+    behind: HashMap<i32, i64>,
+    has_joined: bool,
+    has_caught_up: bool,
+    is_paused: bool,
+}
+
+/// What the readers of all topics have in common.
+#[derive(Clone)]
+pub(super) struct Surroundings {
     pub brokers: String,
-    pub consumer: BaseConsumer<Context>,
     pub options: Options,
-    /// How far the store came, by partition.
-    pub positions: HashMap<i32, i64>,
+    pub store: Store,
     pub batches: mpsc::Sender<Batch>,
     pub shutdown: CancellationToken,
 }
 
 impl Reader {
+    pub fn new(
+        topic: Topic,
+        name: String,
+        consumer: BaseConsumer<Context>,
+        surroundings: Surroundings,
+    ) -> Self {
+        let Surroundings { brokers, options, store, batches, shutdown } = surroundings;
+        Self {
+            topic,
+            name,
+            brokers,
+            consumer: Arc::new(consumer),
+            options,
+            store,
+            batches,
+            shutdown,
+            arriving: None,
+            behind: HashMap::new(),
+            has_joined: false,
+            has_caught_up: false,
+            is_paused: false,
+        }
+    }
+
     /// Reads until it is stopped or nobody takes the batches. Blocking.
-    pub fn run(self) -> Result<(), Error> {
-        let Some(mut assigned) = self.assign_first() else { return Ok(()) };
-        let mut refresh_at = self.next_refresh();
-        let mut told = false;
+    pub fn run(mut self) -> Result<(), Error> {
+        let _closing = Closing { consumer: self.consumer.clone(), topic: self.name.clone() };
+        if !self.wait_for_topic() {
+            return Ok(());
+        }
+        self.consumer.subscribe(&[&self.name]).map_err(|source| self.failed(source))?;
         while !self.shutdown.is_cancelled() {
-            if Instant::now() >= refresh_at {
-                self.assign_new(&mut assigned.partitions);
-                refresh_at = self.next_refresh();
-            }
-            let mut batch = self.next_batch(&mut assigned.behind)?;
-            batch.caught_up = assigned.behind.is_empty() && !told;
-            told |= batch.caught_up;
-            if !batch.records.is_empty() || batch.caught_up {
-                let Ok(()) = self.batches.blocking_send(batch) else { break };
+            self.rebalance()?;
+            let mut batch = self.next_batch()?;
+            let caught_up = self.has_joined && self.behind.is_empty();
+            batch.caught_up = caught_up && !self.has_caught_up;
+            self.has_caught_up |= caught_up;
+            if (!batch.records.is_empty() || batch.caught_up) && !self.hand_over(batch)? {
+                break;
             }
         }
         Ok(())
     }
 
-    fn next_refresh(&self) -> Instant {
-        Instant::now() + Duration::from_millis(self.options.partitions_refresh_ms)
-    }
-
-    /// Waits until the topic is there; `None` when stopped before.
-    fn assign_first(&self) -> Option<Assigned> {
-        let mut backoff = self.options.backoff();
+    /// Waits until the topic is there; `false` when stopped before.
+    fn wait_for_topic(&self) -> bool {
+        let (topic, mut backoff) = (self.name.as_str(), self.options.backoff());
         loop {
-            let topic = self.name.as_str();
-            match self.assign(&BTreeSet::new()) {
-                Ok(assigned) if !assigned.partitions.is_empty() => {
-                    info!(topic, partitions = assigned.partitions.len(), "projector reads a topic");
-                    return Some(assigned);
-                }
-                Ok(_) => warn!(topic, "topic does not exist yet, trying again"),
+            match partitions::exist(&self.consumer, topic) {
+                Ok(true) => return true,
+                Ok(false) => warn!(topic, "topic does not exist yet, trying again"),
                 Err(error) => {
                     let error = headers::error_chain(&error);
                     warn!(topic, brokers = self.brokers, error, "Kafka can't be reached yet");
@@ -97,107 +120,169 @@ impl Reader {
             }
             counter!(RETRIES_TOTAL, "cause" => "kafka", "topic" => self.name.clone()).increment(1);
             if self.stopped_within(backoff.next_wait()) {
-                return None;
+                return false;
             }
         }
     }
 
-    fn assign_new(&self, known: &mut BTreeSet<i32>) {
+    /// Acts on what the group decided, one decision after another.
+    fn rebalance(&mut self) -> Result<(), Error> {
+        loop {
+            if let Some((partitions, mut backoff)) = self.arriving.take()
+                && !self.take_over(&partitions)?
+            {
+                self.stopped_within(backoff.next_wait());
+                self.arriving = Some((partitions, backoff));
+                return Ok(());
+            }
+            match self.consumer.context().decision() {
+                None => return Ok(()),
+                Some(Rebalance::Assigned(partitions)) => {
+                    self.arriving = Some((partitions, self.options.backoff()));
+                }
+                Some(Rebalance::Revoked { partitions, .. }) => self.give_back(&partitions)?,
+            }
+        }
+    }
+
+    /// Goes on where the store stands; `false` while it or the broker does not tell.
+    fn take_over(&mut self, partitions: &[i32]) -> Result<bool, Error> {
         let topic = self.name.as_str();
-        match self.assign(known) {
-            Ok(Assigned { mut partitions, .. }) if !partitions.is_empty() => {
-                info!(topic, ?partitions, "projector reads new partitions");
-                known.append(&mut partitions);
-            }
-            Ok(_) => {}
+        let retried = |cause: &'static str, error: &dyn std::error::Error| {
+            let error = headers::error_chain(error);
+            warn!(topic, ?partitions, cause, error, "where to go on is not known yet");
+            counter!(RETRIES_TOTAL, "cause" => cause, "topic" => topic.to_owned()).increment(1);
+        };
+        let positions = match Handle::current().block_on(self.store.positions()) {
+            Ok(positions) => positions,
             Err(error) => {
-                let error = headers::error_chain(&error);
-                warn!(topic, error, "looking for new partitions failed");
+                retried("store", &error);
+                return Ok(false);
             }
-        }
+        };
+        let positions = positions.into_iter().filter(|position| position.topic == topic);
+        let positions = positions.map(|p| (p.partition, p.next_offset)).collect();
+        let starts = match partitions::starts(&self.consumer, topic, partitions, &positions) {
+            Ok(starts) => starts,
+            Err(error) => {
+                retried("kafka", &error);
+                return Ok(false);
+            }
+        };
+        self.begin(&starts).map_err(|source| self.failed(source))?;
+        info!(topic, ?partitions, "projector reads partitions");
+        self.behind.extend(starts.iter().filter_map(|s| Some((s.partition, s.behind?))));
+        self.has_joined = true;
+        Ok(true)
     }
 
-    /// Starts to read the partitions that the topic has beyond those `known`.
-    fn assign(&self, known: &BTreeSet<i32>) -> KafkaResult<Assigned> {
-        let mut partitions = partitions::list(&self.consumer, &self.name)?;
-        partitions.retain(|partition| !known.contains(partition));
-        let starts = partitions::starts(&self.consumer, &self.name, &partitions, &self.positions)?;
+    fn begin(&self, starts: &[partitions::Start]) -> KafkaResult<()> {
         let mut list = TopicPartitionList::with_capacity(starts.len());
-        let mut behind = HashMap::new();
         for start in starts {
             list.add_partition_offset(&self.name, start.partition, start.offset)?;
-            behind.extend(start.behind.map(|end| (start.partition, end)));
         }
-        if list.count() > 0 {
-            self.consumer.incremental_assign(&list)?;
-        }
-        Ok(Assigned { partitions, behind })
+        group::take_over(&self.consumer, &list, self.is_paused)
+    }
+
+    /// What was read of them is still written: applying a record again changes nothing.
+    fn give_back(&mut self, partitions: &[i32]) -> Result<(), Error> {
+        self.behind.retain(|partition, _| !partitions.contains(partition));
+        group::give_back(&self.consumer, &self.name, partitions)
+            .map_err(|source| self.failed(source))?;
+        info!(topic = self.name, ?partitions, "projector gave partitions back");
+        Ok(())
     }
 
     /// What there is, up to the bounds of a batch; empty when nothing comes for a while.
-    /// Partitions that were read to their end at the start are taken out of `behind`.
-    fn next_batch(&self, behind: &mut HashMap<i32, i64>) -> Result<Batch, Error> {
-        let was_behind = !behind.is_empty();
-        let mut batch =
-            Batch { topic: self.topic, records: Vec::new(), bytes: 0, caught_up: false };
+    fn next_batch(&mut self) -> Result<Batch, Error> {
+        let was_behind = !self.behind.is_empty();
+        let mut batch = Batch::new(self.topic);
         let mut until = Instant::now() + IDLE;
         while !batch.is_full(&self.options) {
-            match self.consumer.poll(until.saturating_duration_since(Instant::now())) {
-                None => break,
-                Some(Ok(record)) => {
-                    if batch.records.is_empty() {
-                        until = Instant::now() + Duration::from_millis(self.options.batch_wait_ms);
-                    }
-                    behind.retain(|p, end| *p != record.partition() || record.offset() + 1 < *end);
-                    batch.push(&record);
-                }
-                // The last offsets may be a transaction's markers, which are never handed out.
-                Some(Err(KafkaError::PartitionEOF(partition))) => {
-                    behind.remove(&partition);
-                    if was_behind && behind.is_empty() {
-                        break;
-                    }
-                }
-                Some(Err(source @ KafkaError::MessageConsumptionFatal(_))) => {
-                    return Err(Error::Reader { topic: self.name.clone(), source });
-                }
-                Some(Err(error)) => {
-                    let (topic, error) = (self.name.as_str(), headers::error_chain(&error));
-                    warn!(topic, error, "reading a topic is disturbed, going on");
-                }
+            let wait = until.saturating_duration_since(Instant::now());
+            let was_empty = batch.records.is_empty();
+            if !self.poll(wait, &mut batch)? || (was_behind && self.behind.is_empty()) {
+                break;
+            }
+            if was_empty && !batch.records.is_empty() {
+                until = Instant::now() + Duration::from_millis(self.options.batch_wait_ms);
             }
         }
         Ok(batch)
     }
 
+    /// Serves the group, and adds the next record to `batch`; `false` when nothing happens.
+    fn poll(&mut self, wait: Duration, batch: &mut Batch) -> Result<bool, Error> {
+        match self.consumer.poll(wait) {
+            None => return Ok(false),
+            Some(Ok(record)) => {
+                let (partition, next) = (record.partition(), record.offset() + 1);
+                if self.behind.get(&partition).is_some_and(|end| next >= *end) {
+                    self.behind.remove(&partition);
+                }
+                batch.push(&record);
+            }
+            // The last offsets may be a transaction's markers, which are never handed out.
+            Some(Err(KafkaError::PartitionEOF(partition))) => {
+                self.behind.remove(&partition);
+            }
+            Some(Err(source @ KafkaError::MessageConsumptionFatal(_))) => {
+                return Err(self.failed(source));
+            }
+            Some(Err(error)) => {
+                let (topic, error) = (self.name.as_str(), headers::error_chain(&error));
+                warn!(topic, error, "reading a topic is disturbed, going on");
+            }
+        }
+        Ok(true)
+    }
+
+    /// Gives the writer a batch, however long it takes; `false` when it takes none any more.
+    fn hand_over(&mut self, mut batch: Batch) -> Result<bool, Error> {
+        let since = Instant::now();
+        loop {
+            let batches = self.batches.clone();
+            let place = async { timeout(IDLE, batches.reserve_owned()).await };
+            match Handle::current().block_on(place) {
+                Ok(Ok(permit)) => {
+                    permit.send(batch);
+                    break;
+                }
+                Ok(Err(_)) => return Ok(false),
+                Err(_) if self.shutdown.is_cancelled() => return Ok(false),
+                Err(_) if since.elapsed() < PATIENCE => {}
+                Err(_) => {
+                    self.set_paused(true);
+                    self.poll(Duration::ZERO, &mut batch)?;
+                    self.rebalance()?;
+                }
+            }
+        }
+        self.set_paused(false);
+        Ok(true)
+    }
+
+    fn set_paused(&mut self, paused: bool) {
+        if self.is_paused == paused {
+            return;
+        }
+        let consumer = &self.consumer;
+        let changed = consumer.assignment().and_then(|assignment| {
+            if paused { consumer.pause(&assignment) } else { consumer.resume(&assignment) }
+        });
+        match changed {
+            Ok(()) => self.is_paused = paused,
+            Err(error) => warn!(topic = self.name, %error, "pausing or resuming failed"),
+        }
+    }
+
     /// Whether it is stopped within `wait`.
     fn stopped_within(&self, wait: Duration) -> bool {
-        let stopped = async { tokio::time::timeout(wait, self.shutdown.cancelled()).await };
+        let stopped = async { timeout(wait, self.shutdown.cancelled()).await };
         Handle::current().block_on(stopped).is_ok()
     }
-}
 
-/// Partitions that were just taken up, and those of them that are not read to their end.
-struct Assigned {
-    partitions: BTreeSet<i32>,
-    behind: HashMap<i32, i64>,
-}
-
-impl Batch {
-    fn is_full(&self, options: &Options) -> bool {
-        self.records.len() >= options.batch_records.max(1) as usize
-            || self.bytes >= options.batch_bytes.max(1)
-    }
-
-    fn push(&mut self, record: &BorrowedMessage<'_>) {
-        let value = record.payload().map(<[u8]>::to_vec);
-        self.bytes += value.as_ref().map_or(0, Vec::len) as u64;
-        let at = Recorded {
-            topic: record.topic().to_owned(),
-            partition: record.partition(),
-            offset: record.offset(),
-            timestamp: Timestamp::from_millis(record.timestamp().to_millis().unwrap_or(0)),
-        };
-        self.records.push(Raw { at, value });
+    fn failed(&self, source: KafkaError) -> Error {
+        Error::Reader { topic: self.name.clone(), source }
     }
 }

@@ -1,21 +1,20 @@
 //! The projector as a service: three readers, one writer.
 
-use std::collections::HashMap;
-
-use comanda_schemas::{KafkaOptions, Registry, Topic, TopicNames, headers};
-use comanda_store::{Position, Store};
+use comanda_schemas::{KafkaOptions, Registry, Topic, TopicNames};
+use comanda_store::Store;
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::BaseConsumer;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::error;
 
-use super::lag::Context;
+use super::batch::Batch;
+use super::lag;
 use super::options::client_config;
-use super::reader::{Batch, Reader};
+use super::reader::{Reader, Surroundings};
 use super::writer::Writer;
 use super::{Error, Options};
+use crate::group::Context;
 
 /// Batches that wait for the writer, of all topics together; each reader holds one more.
 const WAITING_BATCHES: usize = 2;
@@ -37,15 +36,16 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Whether the store has everything that was in the topics when the service started. Stays
-    /// true from then on.
+    /// Whether the store has everything that was in the partitions of this projector when it first
+    /// got some. Stays true from then on.
     pub fn caught_up(&self) -> bool {
         *self.caught_up.borrow()
     }
 }
 
 impl Service {
-    /// A projector that is the only one to write to `store`; nothing is connected yet.
+    /// A projector that, with others of the same topics, writes to `store`; nothing is connected
+    /// yet.
     pub fn new(
         options: Options,
         kafka: KafkaOptions,
@@ -70,10 +70,9 @@ impl Service {
         let stop = shutdown.child_token();
         let _stopping = stop.clone().drop_guard();
         let (batches, received) = mpsc::channel(WAITING_BATCHES);
-        let Some(positions) = self.positions(&stop).await else { return Ok(()) };
         let mut readers = JoinSet::new();
         for topic in Topic::ALL {
-            let reader = self.reader(topic, &positions, &batches, &stop)?;
+            let reader = self.reader(topic, &batches, &stop)?;
             readers.spawn_blocking(move || reader.run());
         }
         drop(batches);
@@ -99,41 +98,23 @@ impl Service {
     fn reader(
         &self,
         topic: Topic,
-        positions: &[Position],
         batches: &mpsc::Sender<Batch>,
         shutdown: &CancellationToken,
     ) -> Result<Reader, Error> {
         let name = self.names.name(topic);
-        let config = client_config(&self.kafka, &self.names);
-        let context = Context { topic: name.clone() };
+        let group = self.names.projector_group(topic);
+        let config = client_config(&self.kafka, &group, &self.options);
+        let reported = name.clone();
+        let context = Context::with_statistics(move |found| lag::report(found, &reported));
         let consumer =
             BaseConsumer::from_config_and_context(&config, context).map_err(Error::Client)?;
-        let of_topic = positions.iter().filter(|p| p.topic == name);
-        let positions: HashMap<_, _> = of_topic.map(|p| (p.partition, p.next_offset)).collect();
-        Ok(Reader {
-            topic,
-            name,
+        let surroundings = Surroundings {
             brokers: self.kafka.brokers.clone(),
-            consumer,
             options: self.options.clone(),
-            positions,
+            store: self.store.clone(),
             batches: batches.clone(),
             shutdown: shutdown.clone(),
-        })
-    }
-
-    /// How far the store came; `None` when stopped before it said so.
-    async fn positions(&self, shutdown: &CancellationToken) -> Option<Vec<Position>> {
-        let mut backoff = self.options.backoff();
-        loop {
-            let failure = match self.store.positions().await {
-                Ok(positions) => return Some(positions),
-                Err(failure) => failure,
-            };
-            let error = headers::error_chain(&failure);
-            error!(error, "order store failed, trying again");
-            let wait = tokio::time::sleep(backoff.next_wait());
-            shutdown.run_until_cancelled(wait).await?;
-        }
+        };
+        Ok(Reader::new(topic, name, consumer, surroundings))
     }
 }

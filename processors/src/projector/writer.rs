@@ -10,11 +10,11 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use super::batch::{Batch, Raw};
 use super::metrics::{
     AGE_SECONDS, APPLY_SECONDS, BATCH_RECORDS, RECORDS_TOTAL, RETRIES_TOTAL, UNDECODABLE_TOTAL,
 };
 use super::options::Options;
-use super::reader::{Batch, Raw};
 
 /// It was asked to stop.
 #[derive(Debug)]

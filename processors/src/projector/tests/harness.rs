@@ -149,6 +149,7 @@ pub fn options() -> Options {
         batch_records: 500,
         batch_bytes: 1 << 20,
         batch_wait_ms: 5,
+        session_timeout_ms: 6_000,
         partitions_refresh_ms: 1_000,
         retry_initial_ms: 10,
         retry_max_ms: 100,

@@ -1,0 +1,53 @@
+//! Where the group stands: committed offsets, and what is finished above them.
+
+use std::time::Duration;
+
+use rdkafka::Offset;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use tracing::warn;
+
+use super::offsets::Spans;
+use crate::group::{Context, list_of};
+
+/// Limit of one question for committed offsets; the one who asks has other things to do.
+const ASK: Duration = Duration::from_secs(1);
+
+/// Where the group stands in a partition.
+#[derive(Debug)]
+pub(super) struct Standing {
+    pub partition: i32,
+    /// The committed offset, and what is finished above it; `None` before the first commit.
+    pub at: Option<(i64, Spans)>,
+}
+
+/// Where the group stands in each of `partitions`; blocks for some seconds at the most.
+pub(super) fn committed(
+    consumer: &BaseConsumer<Context>,
+    stage: &'static str,
+    topic: &str,
+    partitions: &[i32],
+) -> Result<Vec<Standing>, KafkaError> {
+    if partitions.is_empty() {
+        return Ok(Vec::new());
+    }
+    let list = consumer.committed_offsets(list_of(topic, partitions), ASK)?;
+    let standing = |element: &rdkafka::topic_partition_list::TopicPartitionListElem<'_>| {
+        element.error()?;
+        let partition = element.partition();
+        let Offset::Offset(next) = element.offset() else {
+            return Ok(Standing { partition, at: None });
+        };
+        let above = Spans::decode(next, element.metadata()).unwrap_or_else(|| {
+            warn!(
+                stage,
+                partition,
+                offset = next,
+                "the offset's metadata is not ours: what is above it runs again"
+            );
+            Spans::default()
+        });
+        Ok(Standing { partition, at: Some((next, above)) })
+    };
+    list.elements().iter().map(standing).collect()
+}
