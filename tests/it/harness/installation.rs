@@ -1,6 +1,7 @@
 //! An installation of comanda on the real broker and registry: topics of its own, the settings
 //! that its processes share.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ const KEY: &str = "key-of-the-tests-operator";
 pub struct Installation {
     pub parts: &'static RealParts,
     pub names: TopicNames,
+    store: PathBuf,
     settings: Vec<String>,
 }
 
@@ -35,12 +37,12 @@ impl Installation {
             notifications: "notifications".into(),
         };
         let store = run_dir::folder(name).join("orders.db");
-        let mut installation = Self { parts, names, settings: Vec::new() };
+        let mut installation = Self { parts, names, store, settings: Vec::new() };
         for setting in [
             format!("kafka.brokers={}", parts.kafka.brokers()),
             format!("registry.url={}", parts.registry.url()),
             format!("topics.prefix={}", installation.names.prefix),
-            format!("store.url=sqlite://{}", store.display()),
+            format!("store.url={}", installation.store_url()),
             "gateway.listen=127.0.0.1:0".to_owned(),
             format!(
                 "gateway.api_keys=[{{ name = \"it\", role = \"operator\", sha256 = \"{}\" }}]",
@@ -49,6 +51,7 @@ impl Installation {
             "admin.listen=127.0.0.1:0".to_owned(),
             // A killed member is missed after this long; the least that the broker allows.
             "engine.session_timeout_ms=6000".to_owned(),
+            "projector.session_timeout_ms=6000".to_owned(),
             "engine.drain_ms=3000".to_owned(),
         ] {
             installation.set(setting);
@@ -56,6 +59,11 @@ impl Installation {
         let created = process::run(&installation.arguments(&["topics", "apply"])).await;
         assert!(created.status.success(), "{created:#?}");
         installation
+    }
+
+    /// Where the order store is.
+    pub fn store_url(&self) -> String {
+        format!("sqlite://{}", self.store.display())
     }
 
     /// Adds a setting, `section.key=value`, for what is started from now on.
