@@ -5,7 +5,8 @@
 //! - [`Encoder`], [`Registry`]: Avro in the Confluent wire format
 //! - [`headers`]: CloudEvents, W3C trace context, dead letters; [`Redrive`], [`Redriven`]: what
 //!   becomes of those
-//! - [`KafkaOptions`]: the connection; [`scan`]: reading a topic without a consumer group
+//! - [`KafkaOptions`]: the connection; [`scan`]: reading a topic without a consumer group;
+//!   [`send_when_there_is_room`]: writing from a thread of one's own
 
 mod cluster;
 mod codec;
@@ -14,6 +15,7 @@ pub mod headers;
 mod redrive;
 mod registry;
 pub mod scan;
+mod send;
 #[cfg(test)]
 mod tests;
 mod topic;
@@ -28,5 +30,6 @@ pub use event::{
 pub use headers::{DeadLetter, TraceContext};
 pub use redrive::{Redrive, Redriven};
 pub use registry::{ReadError, ReadTries, Registry, RegistryError, RegistryOptions};
+pub use send::send_when_there_is_room;
 pub use topic::{Stage, Topic, TopicNames};
 pub use value::{Currency, OrderId, Timestamp};

@@ -303,7 +303,7 @@ impl<P: Processor> Run<P> {
         if self.paused && self.ledger.unfinished() * 5 <= max * 4 {
             self.set_paused(false);
         }
-        let idle = self.ledger.records() == 0 && self.ledger.unfinished() == 0;
+        let idle = self.ledger.records() == 0;
         let first = if idle { IDLE_POLL } else { Duration::ZERO };
         if !self.poll(first, Instant::now())? {
             return if idle { Ok(()) } else { self.await_event(BUSY_WAIT) };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use comanda_schemas::ClientLog;
+use comanda_schemas::{ClientLog, send_when_there_is_room};
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -144,18 +144,7 @@ impl Transactions {
         let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic).headers(headers);
         record.key = key;
         record.payload = value;
-        loop {
-            match self.producer.send(record) {
-                Ok(()) => return Ok(()),
-                Err((error, back))
-                    if error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull) =>
-                {
-                    std::thread::sleep(DELIVERY);
-                    record = back;
-                }
-                Err((error, _)) => return Err(error),
-            }
-        }
+        send_when_there_is_room(&self.producer, record)
     }
 
     /// Repeats a call, with the same arguments, while librdkafka says that this is the thing to do.

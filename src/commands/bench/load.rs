@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use comanda_schemas::{
     Contact, Currency, Encoder, KafkaOptions, Order, OrderEvent, OrderEventType, OrderId,
-    OrderLine, Timestamp, TraceContext, headers, log_error, log_line,
+    OrderLine, Timestamp, TraceContext, headers, log_error, log_line, send_when_there_is_room,
 };
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::KafkaError;
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
@@ -109,22 +109,11 @@ impl Load {
         let event = self.orders.event(n);
         let (key, value) = (event.order_id.to_string(), self.encoder.encode(&event)?);
         let trace = TraceContext::new_root();
-        let mut record = BaseRecord::to(&self.topic)
-            .key(&key)
-            .payload(&value)
+        let record = BaseRecord::to(&self.topic)
+            .key(key.as_bytes())
+            .payload(value.as_slice())
             .headers(headers::event_headers(&event, "/comanda/bench", &trace));
-        loop {
-            match self.producer.send(record) {
-                Ok(()) => return Ok(()),
-                Err((error, back))
-                    if error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull) =>
-                {
-                    std::thread::sleep(PAUSE);
-                    record = back;
-                }
-                Err((error, _)) => return Err(error).context("writing an order"),
-            }
-        }
+        send_when_there_is_room(&self.producer, record).context("writing an order")
     }
 
     /// Waits until the broker has all.

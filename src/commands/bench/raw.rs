@@ -12,10 +12,9 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use comanda_schemas::{
     ClientLog, Encoder, KafkaOptions, OrderEvent, PaymentEvent, Registry, Source, Stage, Topic,
-    TopicNames, TraceContext, headers,
+    TopicNames, TraceContext, headers, send_when_there_is_room,
 };
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::{BorrowedMessage, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 use rdkafka::util::Timeout;
@@ -217,17 +216,6 @@ impl Writer {
     ) -> Result<()> {
         let mut record = BaseRecord::to(topic).key(key).payload(value);
         record.headers = headers;
-        loop {
-            match self.producer.send(record) {
-                Ok(()) => return Ok(()),
-                Err((error, back))
-                    if error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull) =>
-                {
-                    std::thread::sleep(DELIVERY);
-                    record = back;
-                }
-                Err((error, _)) => return Err(error).context("writing a result"),
-            }
-        }
+        send_when_there_is_room(&self.producer, record).context("writing a result")
     }
 }
