@@ -147,7 +147,12 @@ mod tests {
 
     fn meaning(status: u16, body: &str) -> Result<Option<String>, Failure> {
         let status = StatusCode::from_u16(status).unwrap();
-        classify(Ok(Answer { status, retry_after: None, body: body.to_owned().into() }))
+        classify(Ok(Answer {
+            status,
+            retry_after: None,
+            is_replayed: false,
+            body: body.to_owned().into(),
+        }))
     }
 
     #[test]

@@ -27,6 +27,10 @@ pub(super) enum Failure {
     /// The idempotency key was used before, with another request.
     #[error("the idempotency key belongs to another request")]
     KeyReused,
+    /// The provider has stored an error of its own for the idempotency key and will never answer
+    /// anything else; whether it charged before it failed is open.
+    #[error("the idempotency key only replays an error: {0}")]
+    KeyBurnt(String),
     /// The provider refuses us, or is not the provider: settings are wrong, not the order.
     #[error("the provider refuses our requests: {0}; check its URL and key")]
     Refused(String),
@@ -52,7 +56,9 @@ impl Failure {
     pub fn detail(&self) -> String {
         match self {
             Failure::Declined { code, .. } => code.clone(),
-            Failure::Invalid(code) | Failure::Refused(code) => code.clone(),
+            Failure::Invalid(code) | Failure::KeyBurnt(code) | Failure::Refused(code) => {
+                code.clone()
+            }
             Failure::KeyReused => "idempotency_key_reused".into(),
             Failure::NotSent(_) => "no_connection".into(),
             Failure::Busy { .. } => "rate_limited".into(),
@@ -70,6 +76,7 @@ impl Failure {
             Failure::Invalid(_) => FailureReason::Invalid,
             Failure::Open(what) if what.starts_with("http_") => FailureReason::Unknown,
             Failure::KeyReused
+            | Failure::KeyBurnt(_)
             | Failure::Refused(_)
             | Failure::InProgress
             | Failure::NotSent(_)
@@ -219,6 +226,7 @@ pub(super) fn classify(answer: Result<Answer, Lost>) -> Result<Bytes, Failure> {
                 payment_id: payment_id.map(|intent| intent.id.clone()),
             }
         }
+        (500..=599, _, _) if answer.is_replayed => Failure::KeyBurnt(format!("http_{status}")),
         // 408: the whole request never came; but a proxy may say so of a request it passed on.
         // 424: a dependency of the provider failed.
         (408 | 504, _, _) => Failure::TimedOut,
@@ -244,6 +252,7 @@ mod tests {
         let answer = Answer {
             status: StatusCode::from_u16(status).unwrap(),
             retry_after: None,
+            is_replayed: false,
             body: body.to_owned().into(),
         };
         classify(Ok(answer)).unwrap_err()

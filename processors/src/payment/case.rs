@@ -61,6 +61,10 @@ pub(super) struct Case<'a> {
     failing_for: Duration,
     /// Requests sent, look-ups not counted.
     pub tries: u32,
+    /// Number of the idempotency key in use, from 1.
+    key: u32,
+    /// Whether that key is of no use any more.
+    key_is_burnt: bool,
 }
 
 /// Whose payment to look up.
@@ -72,7 +76,15 @@ enum Scope {
 
 impl<'a> Case<'a> {
     pub fn new(payment: &'a Payment, event: &'a OrderEvent, failing_for: Duration) -> Self {
-        Self { payment, event, begun: Instant::now(), failing_for, tries: 0 }
+        Self {
+            payment,
+            event,
+            begun: Instant::now(),
+            failing_for,
+            tries: 0,
+            key: 1,
+            key_is_burnt: false,
+        }
     }
 
     /// Charges the event's version. `in_doubt` says that an earlier call may have done so.
@@ -120,16 +132,23 @@ impl<'a> Case<'a> {
         amount: i64,
         settles: &mut Option<Instant>,
     ) -> Result<Step, Stop> {
-        if settles.is_some() {
-            match known(self.look_up(Scope::Version).await) {
+        if let Some(settles) = *settles {
+            // Under another key the same request charges again: only a "nothing" that counts
+            // allows that.
+            let found = match self.key_is_burnt {
+                true => self.look_up_settled(Scope::Version, settles).await,
+                false => self.look_up(Scope::Version).await,
+            };
+            match known(found) {
                 Ok(Some(end)) => return Ok(Step::End(end)),
+                Ok(None) if self.key_is_burnt => self.next_key(),
                 Ok(None) => {}
                 Err(failure @ Failure::Refused(_)) => return Err(failure.into()),
                 Err(failure) => return Ok(Step::Again(failure)),
             }
         }
         self.tries += 1;
-        let failure = match self.payment.client.charge(self.event, amount).await {
+        let failure = match self.payment.client.charge(self.event, amount, self.key).await {
             Ok(Standing::Charged(charge)) => return Ok(Step::End(End::charged(charge))),
             Ok(Standing::Declined { code, payment_id }) => {
                 Failure::Declined { code, payment_id: Some(payment_id) }
@@ -146,12 +165,18 @@ impl<'a> Case<'a> {
             }
             Failure::Refused(_) => return Err(failure.into()),
             Failure::NotSent(_) | Failure::Busy { .. } => return Ok(Step::Again(failure)),
-            Failure::InProgress | Failure::TimedOut | Failure::Open(_) => {
+            Failure::InProgress | Failure::TimedOut | Failure::Open(_) | Failure::KeyBurnt(_) => {
+                self.key_is_burnt = matches!(failure, Failure::KeyBurnt(_));
                 *settles = (*settles).max(Some(self.settles_after(&failure)));
                 return Ok(Step::Again(failure));
             }
         };
         self.unless_charged(*settles, Ok(end)).await.map(Step::End)
+    }
+
+    fn next_key(&mut self) {
+        self.key += 1;
+        self.key_is_burnt = false;
     }
 
     /// Charges the event's version unless the order was charged before.
@@ -179,7 +204,8 @@ impl<'a> Case<'a> {
         for failures in 0..self.payment.max_attempts {
             self.pause(failures, last.as_ref()).await;
             self.tries += 1;
-            let Err(failure) = self.payment.client.refund(self.event, &charge).await else {
+            let Err(failure) = self.payment.client.refund(self.event, &charge, self.key).await
+            else {
                 return Ok(End { r#type: PaymentEventType::Refunded, ..End::charged(charge) });
             };
             match failure {
@@ -187,7 +213,11 @@ impl<'a> Case<'a> {
                     return Err(Stop::RefundRefused(failure));
                 }
                 Failure::Refused(_) => return Err(failure.into()),
-                // The same key again is safe, and a whole charge is given back only once.
+                // A whole charge is given back only once, under whatever key.
+                Failure::KeyBurnt(_) => {
+                    self.next_key();
+                    last = Some(failure);
+                }
                 Failure::NotSent(_)
                 | Failure::Busy { .. }
                 | Failure::InProgress
@@ -254,7 +284,7 @@ impl<'a> Case<'a> {
     }
 
     /// Search runs behind by its lag; and a request that was given up may be worked on for as long
-    /// again as it was waited for.
+    /// again as it was waited for. One whose answer is stored is over.
     fn settles_after(&self, failure: &Failure) -> Instant {
         let at_work = match failure {
             Failure::TimedOut | Failure::InProgress => self.payment.request_timeout,

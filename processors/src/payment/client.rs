@@ -60,11 +60,18 @@ impl Client {
 
     /// Creates the payment of one version of an order and confirms it at once. `amount` is in the
     /// provider's units. Nothing that differs from try to try may go into the request: the
-    /// provider compares it with the first one of the same key.
-    pub async fn charge(&self, event: &OrderEvent, amount: i64) -> Result<Standing, Failure> {
+    /// provider compares it with the first one of the same key. `number` tells which key, from 1:
+    /// see [`key`].
+    pub async fn charge(
+        &self,
+        event: &OrderEvent,
+        amount: i64,
+        number: u32,
+    ) -> Result<Standing, Failure> {
         let order_id = event.order_id.to_string();
         let version = event.version.to_string();
-        let request = self.post("v1/payment_intents", &format!("{order_id}:{version}")).form(&[
+        let key = key(&format!("{order_id}:{version}"), number);
+        let request = self.post("v1/payment_intents", &key).form(&[
             ("amount", amount.to_string().as_str()),
             ("currency", &event.order.currency.code().to_ascii_lowercase()),
             ("payment_method", &event.order.payment_method),
@@ -102,11 +109,18 @@ impl Client {
         Ok(found.into_iter().map(Intent::found).fold(Standing::Nothing, Standing::or))
     }
 
-    /// Gives a whole charge back; a charge that was given back before is a success.
-    pub async fn refund(&self, event: &OrderEvent, charge: &Charge) -> Result<(), Failure> {
+    /// Gives a whole charge back; a charge that was given back before is a success. `number` tells
+    /// which key, from 1.
+    pub async fn refund(
+        &self,
+        event: &OrderEvent,
+        charge: &Charge,
+        number: u32,
+    ) -> Result<(), Failure> {
         let order_id = event.order_id.to_string();
         let version = event.version.to_string();
-        let request = self.post("v1/refunds", &format!("{order_id}:{version}:refund")).form(&[
+        let key = key(&format!("{order_id}:{version}:refund"), number);
+        let request = self.post("v1/refunds", &key).form(&[
             ("payment_intent", charge.payment_id.as_str()),
             ("reason", "requested_by_customer"),
             ("metadata[order_id]", &order_id),
@@ -145,6 +159,12 @@ impl Client {
         found.retain(|intent| intent.metadata.order_id.as_ref() == Some(&order_id));
         Ok(found)
     }
+}
+
+/// The idempotency key with this number: the first is `base` itself, those that replace a burnt
+/// one have their number behind it, so that every processor tries the same keys in the same order.
+fn key(base: &str, number: u32) -> String {
+    if number == 1 { base.to_owned() } else { format!("{base}:{number}") }
 }
 
 impl Intent {

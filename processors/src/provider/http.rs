@@ -19,6 +19,7 @@ const MAX_BODY: usize = 512 << 10;
 /// Idle connections are closed before a server or a proxy in between does so (commonly after 60
 /// seconds): a request on a connection that is just being closed has no known outcome.
 const IDLE: Duration = Duration::from_secs(20);
+const REPLAYED: &str = "idempotent-replayed";
 /// Longest code taken over from an answer, in bytes.
 const MAX_CODE: usize = 64;
 
@@ -50,6 +51,9 @@ pub(crate) struct Answer {
     pub status: StatusCode,
     /// `Retry-After`, where the answer has one.
     pub retry_after: Option<Duration>,
+    /// Whether it is the stored answer to an earlier request of the same idempotency key, as
+    /// Stripe's `Idempotent-Replayed` tells.
+    pub is_replayed: bool,
     pub body: Bytes,
 }
 
@@ -143,6 +147,7 @@ fn base_url(text: &str) -> Option<Url> {
 async fn read(mut response: Response) -> Result<Answer, Lost> {
     let status = response.status();
     let retry_after = response.headers().get(RETRY_AFTER).and_then(parse_retry_after);
+    let is_replayed = response.headers().get(REPLAYED).is_some_and(|value| value == "true");
     let mut body = BytesMut::new();
     while let Some(chunk) = response.chunk().await.map_err(lost)? {
         if body.len() + chunk.len() > MAX_BODY {
@@ -150,7 +155,7 @@ async fn read(mut response: Response) -> Result<Answer, Lost> {
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(Answer { status, retry_after, body: body.freeze() })
+    Ok(Answer { status, retry_after, is_replayed, body: body.freeze() })
 }
 
 /// The URL is left out of the text: queries and base URLs are not for logs.

@@ -258,6 +258,71 @@ async fn a_request_that_timed_out_gets_as_long_again_before_it_counts_as_not_cha
     assert!(begun.elapsed() >= Duration::from_millis(600), "{:?}", begun.elapsed());
 }
 
+/// A 500 that the provider has stored for the idempotency key.
+fn replayed() -> ResponseTemplate {
+    error(500, "api_error", "").insert_header("idempotent-replayed", "true")
+}
+
+/// A provider that has stored a 500 for each of `burnt` and charges under any other key.
+async fn burning(burnt: &[String]) -> Provider {
+    let provider = Provider::start().await.charging(ok(intent(1, "succeeded"))).await;
+    for key in burnt {
+        Mock::given(method("POST"))
+            .and(path(CHARGE))
+            .and(wiremock::matchers::header("idempotency-key", key.as_str()))
+            .respond_with(replayed())
+            .with_priority(1)
+            .mount(&provider.0)
+            .await;
+    }
+    provider
+}
+
+fn keys(charges: &[Request]) -> Vec<&str> {
+    charges.iter().map(|charge| header(charge, "idempotency-key")).collect()
+}
+
+#[tokio::test]
+async fn a_key_that_only_replays_an_error_is_replaced_once_nothing_is_found() {
+    let (first, second) = (format!("{}:1", order_id()), format!("{}:1:2", order_id()));
+    let provider = burning(std::slice::from_ref(&first)).await.finding(&[]).await;
+    let event = emitted(provider.handle(placed()).await);
+    assert_eq!(event.r#type, PaymentEventType::Succeeded);
+    let charges = provider.charges().await;
+    assert_eq!(keys(&charges), [&first, &second]);
+    assert_eq!(charges[0].body, charges[1].body);
+    assert_eq!(provider.searches().await.len(), 1, "looked up before the new key");
+
+    let third = format!("{}:1:3", order_id());
+    let provider = burning(&[first.clone(), second.clone()]).await.finding(&[]).await;
+    let event = emitted(provider.handle(placed()).await);
+    assert_eq!(event.r#type, PaymentEventType::Succeeded);
+    assert_eq!(keys(&provider.charges().await), [first, second, third]);
+}
+
+#[tokio::test]
+async fn a_key_that_replays_an_error_is_kept_while_the_charge_may_be_found_yet() {
+    let first = format!("{}:1", order_id());
+    let provider = burning(std::slice::from_ref(&first)).await;
+    let nothing = ok(json!({ "data": [] }));
+    // Too early, and then there it is.
+    let provider = provider.first(1, "GET", SEARCH, nothing).await;
+    let provider = provider.finding(&[intent(1, "succeeded")]).await;
+    let options = Options { search_lag_ms: 400, ..options(&provider.0.uri()) };
+    let event = emitted(Payment::new(options).unwrap().handle(&input(placed(), 1)).await);
+    assert_eq!(event.r#type, PaymentEventType::Succeeded);
+    assert_eq!(keys(&provider.charges().await), [&first]);
+}
+
+#[tokio::test]
+async fn a_key_that_replays_an_error_stays_while_nobody_looks_up() {
+    let first = format!("{}:1", order_id());
+    let provider = burning(std::slice::from_ref(&first)).await;
+    let provider = provider.answering("GET", SEARCH, ResponseTemplate::new(503)).await;
+    put_off(provider.handle(placed()).await);
+    assert_eq!(keys(&provider.charges().await), [&first]);
+}
+
 /// Charges and hangs up: each request for a charge is recorded and left without an answer, as
 /// long as the idempotency key is new.
 #[derive(Clone, Default)]
