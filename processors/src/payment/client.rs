@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use comanda_schemas::{Currency, OrderEvent, OrderId};
 use reqwest::{Method, RequestBuilder};
 
@@ -10,6 +11,7 @@ use super::amount::from_provider;
 use super::answer::{
     Failure, Intent, IntentStatus, Refund, RefundStatus, SearchResult, classify, parse,
 };
+use super::circuit::Circuit;
 use crate::provider::{self, Endpoint, Http, code_of};
 
 /// The API's version that the wire types are written after.
@@ -21,6 +23,7 @@ const SEARCH_LIMIT: &str = "100";
 #[derive(Debug)]
 pub(super) struct Client {
     http: Http,
+    pub circuit: Circuit,
 }
 
 /// Where a payment stands.
@@ -55,7 +58,21 @@ impl Client {
             connect_timeout: Duration::from_millis(options.connect_timeout_ms),
             request_timeout: Duration::from_millis(options.request_timeout_ms),
         })?;
-        Ok(Self { http })
+        let pause = Duration::from_millis(options.circuit_pause_ms);
+        let circuit = Circuit::new(&options.provider, options.circuit_failures, pause);
+        Ok(Self { http, circuit })
+    }
+
+    /// The body of a success, or what the answer or its absence means.
+    async fn call(&self, name: &'static str, request: RequestBuilder) -> Result<Bytes, Failure> {
+        let answer = classify(self.http.send(name, request).await);
+        match &answer {
+            Err(Failure::NotSent(_) | Failure::TimedOut | Failure::Open(_)) => {
+                self.circuit.failed();
+            }
+            _ => self.circuit.answered(),
+        }
+        answer
     }
 
     /// Creates the payment of one version of an order and confirms it at once. `amount` is in the
@@ -83,7 +100,7 @@ impl Client {
             ("metadata[order_id]", &order_id),
             ("metadata[version]", &version),
         ]);
-        let body = classify(self.http.send("charge", request).await)?;
+        let body = self.call("charge", request).await?;
         Ok(parse::<Intent>(&body)?.tried())
     }
 
@@ -126,7 +143,7 @@ impl Client {
             ("metadata[order_id]", &order_id),
             ("metadata[version]", &version),
         ]);
-        let body = match classify(self.http.send("refund", request).await) {
+        let body = match self.call("refund", request).await {
             Err(Failure::Invalid(code)) if code == "charge_already_refunded" => return Ok(()),
             answer => answer?,
         };
@@ -153,7 +170,7 @@ impl Client {
     async fn search(&self, order_id: OrderId, query: &str) -> Result<Vec<Intent>, Failure> {
         let parameters = [("query", query), ("limit", SEARCH_LIMIT)];
         let request = self.request(Method::GET, "v1/payment_intents/search", &parameters);
-        let body = classify(self.http.send("look_up", request).await)?;
+        let body = self.call("look_up", request).await?;
         let mut found = parse::<SearchResult>(&body)?.data;
         let order_id = order_id.to_string();
         found.retain(|intent| intent.metadata.order_id.as_ref() == Some(&order_id));

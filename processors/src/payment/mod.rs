@@ -2,7 +2,8 @@
 //!
 //! - [`Payment`]: the processor, from order events to payment events
 //! - `case`: the steps of one order event, up to an outcome that is known
-//! - `client`, `answer`: the provider's API and what its answers mean
+//! - `client`, `answer`: the provider's API and what its answers mean; `circuit`: a provider that is
+//!   away as a whole
 //! - `amount`: the provider's units
 //!
 //! What becomes of an order event:
@@ -22,6 +23,7 @@
 mod amount;
 mod answer;
 mod case;
+mod circuit;
 mod client;
 #[cfg(test)]
 mod tests;
@@ -63,6 +65,11 @@ pub struct Options {
     /// How long an order whose requests stay without an answer is tried again before it fails as
     /// unreachable, in milliseconds.
     pub give_up_after_ms: u64,
+    /// Requests in a row without an answer after which the provider counts as away: orders wait and
+    /// one at a time is tried; 0 for never.
+    pub circuit_failures: u32,
+    /// Pause before each such try, in milliseconds.
+    pub circuit_pause_ms: u64,
     /// Longest pause after the first failed request, in milliseconds; doubles with each.
     pub backoff_initial_ms: u64,
     /// Longest pause after any failed request, in milliseconds.
@@ -175,6 +182,11 @@ impl Processor for Payment {
 
     async fn handle(&self, input: &Input<OrderEvent>) -> Outcome<PaymentEvent> {
         let event = &input.event;
+        if let Err(wait) = self.client.circuit.admit() {
+            let chain = "the payment provider is away".into();
+            let error = HandlerError { kind: "payment_provider_away", chain };
+            return Outcome::Retry { after: self.backoff.delay(1, Some(wait)), error };
+        }
         let age = Timestamp::now().since(event.occurred_at);
         let in_doubt = input.attempt > 1 || age > KEY_LIFE;
         let mut case = Case::new(self, event, input.failing_for);

@@ -82,6 +82,42 @@ async fn a_busy_provider_is_waited_for() {
 }
 
 #[tokio::test]
+async fn a_provider_that_is_away_for_all_is_left_alone_but_for_a_probe() {
+    let away = || ResponseTemplate::new(503);
+    let provider = Provider::start().await.charging(ok(intent(1, "succeeded"))).await;
+    let provider = provider.finding(&[]).await;
+    let provider = provider.first(1, "POST", CHARGE, away()).await;
+    let provider = provider.first(2, "GET", SEARCH, away()).await;
+    let options = Options {
+        circuit_failures: 3,
+        circuit_pause_ms: 200,
+        max_attempts: 2,
+        give_up_after_ms: 60_000,
+        ..options(&provider.0.uri())
+    };
+    let payment = Payment::new(options).unwrap();
+    let (_, error) = put_off(payment.handle(&input(placed(), 1)).await);
+    assert_eq!(error.kind, "payment_unresolved");
+    let asked = || async { provider.0.received_requests().await.unwrap().len() };
+    assert_eq!(asked().await, 3);
+    let (after, error) = put_off(payment.handle(&input(placed(), 1)).await);
+    assert_eq!(error.kind, "payment_provider_away");
+    assert!(after <= 201, "{after}");
+    assert_eq!(asked().await, 3);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let probe = loop {
+        match payment.handle(&input(placed(), 1)).await {
+            Outcome::Emit(event) => break event,
+            _ => assert!(Instant::now() < deadline, "no probe"),
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!(probe.r#type, PaymentEventType::Succeeded);
+    emitted(payment.handle(&input(placed(), 1)).await);
+    assert_eq!(provider.charges().await.len(), 3, "two more");
+}
+
+#[tokio::test]
 async fn an_order_without_an_answer_is_given_up_after_its_time() {
     let provider = Provider::start().await.charging(ResponseTemplate::new(500)).await;
     let provider = provider.finding(&[]).await;

@@ -30,6 +30,8 @@ fn options(url: &str) -> Options {
         request_timeout_ms: 300,
         max_attempts: 4,
         give_up_after_ms: 0,
+        circuit_failures: 0,
+        circuit_pause_ms: 1_000,
         backoff_initial_ms: 1,
         backoff_max_ms: 4,
         search_lag_ms: 0,
