@@ -63,7 +63,7 @@ codes! {
     /// The request is larger or deeper than this gateway takes.
     LimitExceeded = "LIMIT_EXCEEDED", BAD_REQUEST, false;
     /// An argument makes no sense.
-    Invalid = "INVALID", BAD_REQUEST, false;
+    Invalid = "BAD_USER_INPUT", BAD_REQUEST, false;
     /// No key, or a wrong one.
     Unauthenticated = "UNAUTHENTICATED", UNAUTHORIZED, false;
     /// The key does not allow it.

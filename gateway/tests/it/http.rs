@@ -99,7 +99,7 @@ async fn a_subscription_over_http_is_sent_to_the_websocket() -> Result<()> {
     let house = House::open().await?;
     let query = "subscription { orderUpdates { cursor } }";
     let (status, answer) = house.ask(Some(OPERATOR), query, json!({})).await?;
-    assert_eq!((status, code(&answer)), (StatusCode::BAD_REQUEST, "INVALID"));
+    assert_eq!((status, code(&answer)), (StatusCode::BAD_REQUEST, "BAD_USER_INPUT"));
     Ok(())
 }
 

@@ -34,7 +34,7 @@ async fn a_store_that_does_not_get_there_is_a_retriable_error() -> Result<()> {
     for wrong in ["", "x", "AQ", "AQAAb3RoZXI"] {
         let variables = json!({ "id": id, "receipt": wrong });
         let (_, answer) = house.ask(Some(ANA), READ, variables).await?;
-        assert_eq!(code(&answer), "INVALID", "{wrong}");
+        assert_eq!(code(&answer), "BAD_USER_INPUT", "{wrong}");
     }
     Ok(())
 }
@@ -111,7 +111,7 @@ async fn pages_go_through_all_orders_and_back() -> Result<()> {
         [json!({ "first": 1, "last": 1 }), json!({ "first": 101 }), json!({ "after": "x" })]
     {
         let (status, answer) = house.ask(Some(ANA), LIST, wrong.clone()).await?;
-        assert_eq!((status, code(&answer)), (StatusCode::BAD_REQUEST, "INVALID"), "{wrong}");
+        assert_eq!((status, code(&answer)), (StatusCode::BAD_REQUEST, "BAD_USER_INPUT"), "{wrong}");
     }
     Ok(())
 }

@@ -211,6 +211,6 @@ async fn nonsense_for_a_cursor_is_refused() -> Result<()> {
     let mut client = WsClient::of(house.addr, OPERATOR).await?;
     client.subscribe("1", WATCH, json!({ "after": "x" })).await?;
     let refused = client.hear().await?;
-    assert_eq!(refused["payload"][0]["extensions"]["code"], "INVALID");
+    assert_eq!(refused["payload"][0]["extensions"]["code"], "BAD_USER_INPUT");
     Ok(())
 }
