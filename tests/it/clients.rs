@@ -1,6 +1,7 @@
 //! Clients of others: data teams' libraries read the topics, an audit suite asks the gateway.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -9,7 +10,7 @@ use serde_json::{Value, json};
 use crate::harness::graphql::{Gateway, order};
 use crate::harness::process::{self, Comanda, FREE_PORTS};
 use crate::harness::tools::{self, Tool};
-use crate::harness::{self, RealParts, downloads};
+use crate::harness::{self, RealParts, downloads, run_dir};
 
 const ORDERS: u64 = 150;
 
@@ -45,11 +46,21 @@ fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/clients").join(name)
 }
 
+/// `python3` with the clients' packages.
+async fn python<S: AsRef<OsStr>>(arguments: &[S]) -> Command {
+    let packages = tokio::task::spawn_blocking(downloads::python_clients).await.unwrap().unwrap();
+    let mut python = Command::new("python3");
+    python.env("PYTHONPATH", packages).args(arguments);
+    python
+}
+
 /// `node` with a script. The script is copied: imports are looked up from where it lies.
 async fn node(name: &'static str) -> Command {
     let folder = tokio::task::spawn_blocking(downloads::node_clients).await.unwrap().unwrap();
     let copy = folder.join(name);
-    std::fs::copy(script(name), &copy).unwrap();
+    for name in [name, "operations.mjs"] {
+        std::fs::copy(script(name), folder.join(name)).unwrap();
+    }
     let mut node = Command::new("node");
     node.arg(copy);
     node
@@ -61,10 +72,8 @@ async fn confluents_python_client_reads_every_record() {
         return;
     }
     let Some(parts) = harness::real_parts().await else { return };
-    let packages = tokio::task::spawn_blocking(downloads::python_clients).await.unwrap().unwrap();
+    let mut python = python(&[script("read.py")]).await;
     let written = demo(parts).await;
-    let mut python = Command::new("python3");
-    python.env("PYTHONPATH", packages).arg(script("read.py"));
     python.args([parts.kafka.brokers(), parts.registry.url()]).args(written.keys());
     assert_eq!(json_of(python).await, json!(written));
 }
@@ -104,6 +113,61 @@ async fn graphql_ws_watches_an_order_until_its_mail() {
         update("NOTIFICATION_SENT", "PAID"),
     ];
     assert_eq!(updates, json!(expected));
+}
+
+/// Places, reads and watches an order by what `client` makes of a URL, a key and an order.
+async fn shops(mut client: Command) {
+    let mut up = Comanda::start(&[&["up"], &FREE_PORTS[..]].concat());
+    let gateway = Gateway::of(&mut up).await;
+    let mut input = order("shopping");
+    input["paymentMethod"] = json!("pm_sandbox_slow");
+    client.args([&gateway.url, &gateway.key, &input.to_string()]);
+    let seen = json_of(client).await;
+    assert_eq!(seen, json!({ "placed": "PENDING", "read": "PENDING", "watched": "PAID" }));
+}
+
+#[tokio::test]
+async fn apollo_client_places_reads_and_watches_an_order() {
+    if tools::have(&[Tool::Node, Tool::Npm]) {
+        shops(node("apollo.mjs").await).await;
+    }
+}
+
+#[tokio::test]
+async fn urql_places_reads_and_watches_an_order() {
+    if tools::have(&[Tool::Node, Tool::Npm]) {
+        shops(node("urql.mjs").await).await;
+    }
+}
+
+#[tokio::test]
+async fn gql_places_reads_and_watches_an_order() {
+    if tools::have(&[Tool::Python]) {
+        shops(python(&[script("shop.py")]).await).await;
+    }
+}
+
+#[tokio::test]
+async fn schemathesis_finds_no_failure_of_the_server() {
+    if !tools::have(&[Tool::Python]) {
+        return;
+    }
+    let mut up = Comanda::start(&[&["up"], &FREE_PORTS[..]].concat());
+    let gateway = Gateway::of(&mut up).await;
+    let run = "import sys; from schemathesis.cli import schemathesis; sys.exit(schemathesis())";
+    let mut fuzz = python(&["-c", run]).await;
+    fuzz.args(["run", &gateway.url, "--header", &format!("Authorization: Bearer {}", gateway.key)]);
+    fuzz.args(["--phases", "fuzzing", "--max-examples", "50", "--seed", "1", "--no-color"]);
+    fuzz.current_dir(run_dir::folder("schemathesis"));
+    let output = tokio::task::spawn_blocking(move || fuzz.output()).await.unwrap().unwrap();
+    let report = String::from_utf8_lossy(&output.stdout);
+    // ST206 says that we refuse an argument that fits its type, as what is no receipt's token.
+    let found =
+        report.lines().filter(|line| line.starts_with("  ❌ ST") && !line.contains("ST206"));
+    assert_eq!(found.collect::<Vec<_>>(), [""; 0], "{report}");
+    let whole = report.contains("Tested: 4") && report.contains("Test cases:");
+    assert!(whole && !report.contains("Errors:"), "{report}");
+    assert!(up.is_running() && !up.output().contains("panicked"));
 }
 
 #[tokio::test]
