@@ -5,6 +5,7 @@ mod hostile;
 mod house;
 mod http;
 mod lifecycle;
+mod outsiders;
 mod placing;
 mod projector;
 mod reading;
