@@ -10,6 +10,7 @@ use metrics::counter;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use crate::auth::Principal;
 use crate::failure::{Code, Failure};
 use crate::input::PlaceOrder;
 use crate::metrics::PLACEMENTS_TOTAL;
@@ -41,14 +42,16 @@ pub(crate) struct Known {
     /// When the gateway took the first request.
     pub occurred_at: Timestamp,
     pub at: Arc<Recorded>,
+    /// Whose order it is.
+    pub owner: Arc<str>,
     /// Whether the request this answers is the one that placed it.
     is_new: bool,
 }
 
 impl Known {
     /// One that an earlier request placed.
-    pub fn again(occurred_at: Timestamp, at: Recorded) -> Self {
-        Self { occurred_at, at: Arc::new(at), is_new: false }
+    pub fn again(occurred_at: Timestamp, at: Recorded, owner: &str) -> Self {
+        Self { occurred_at, at: Arc::new(at), owner: owner.into(), is_new: false }
     }
 }
 
@@ -135,7 +138,7 @@ impl Placing {
         match self.store.placement(id).await {
             Ok(None) => self.publish(event(id, wanted.clone()), trace).await,
             Ok(Some(found)) if found.fingerprint == print => {
-                Ok(Known::again(found.receipt.timestamp, found.receipt))
+                Ok(Known::again(found.receipt.timestamp, found.receipt, &wanted.customer_id))
             }
             Ok(Some(_)) => Err(Refused::Conflict),
             Err(error) => Err(Refused::Failed(error.into())),
@@ -152,6 +155,7 @@ impl Placing {
                     offset: receipt.offset,
                     timestamp: receipt.timestamp,
                 }),
+                owner: event.customer_id.into(),
                 is_new: true,
             }),
             Err(error) => Err(Refused::Failed(Failure::from(&error))),
@@ -177,9 +181,11 @@ impl Placing {
         Ok(Placed { order, receipt })
     }
 
-    /// Where the placement of an order is stored, as long as that is remembered.
-    pub fn recent_receipt(&self, id: OrderId) -> Option<Arc<Recorded>> {
-        self.recent.receipt(id)
+    /// Where the placement of an order is stored, as long as that is remembered; `None` as well
+    /// where `principal` may not see the order.
+    pub fn recent_receipt(&self, id: OrderId, principal: &Principal) -> Option<Arc<Recorded>> {
+        let known = self.recent.stored(id)?;
+        principal.is_allowed(&known.owner).then_some(known.at)
     }
 
     /// Forgets what need not be remembered any more, until `shutdown`.

@@ -95,10 +95,10 @@ impl Recent {
         }
     }
 
-    /// Where the placement of an order is stored.
-    pub fn receipt(&self, id: OrderId) -> Option<Arc<Recorded>> {
+    /// The placement of an order, where it is stored.
+    pub fn stored(&self, id: OrderId) -> Option<Known> {
         match &self.table().entries.get(&id)?.state {
-            State::Stored(known) => Some(known.at.clone()),
+            State::Stored(known) => Some(known.clone()),
             State::OnItsWay(_) => None,
         }
     }

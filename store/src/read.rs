@@ -37,6 +37,17 @@ impl Store {
         Ok(facts.remove(&id).and_then(|facts| fold(&facts)))
     }
 
+    /// Whether there is such an order of this customer; the order itself is not looked into.
+    pub async fn is_order_of(&self, id: OrderId, customer_id: &str) -> Result<bool, Error> {
+        let found = sqlx::query("SELECT 1 FROM orders WHERE order_id = ? AND customer_id = ?")
+            .bind(id.to_string())
+            .bind(customer_id)
+            .fetch_optional(&self.readers)
+            .await
+            .doing("read whose an order is")?;
+        Ok(found.is_some())
+    }
+
     /// How an order was first asked for; `None` until that was applied.
     pub async fn placement(&self, id: OrderId) -> Result<Option<Placement>, Error> {
         let doing = "read how an order was placed";

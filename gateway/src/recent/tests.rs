@@ -18,7 +18,7 @@ fn print(text: &str) -> Arc<str> {
 fn known(offset: i64) -> Known {
     let timestamp = Timestamp::from_millis(0);
     let at = Recorded { topic: "orders".into(), partition: 0, offset, timestamp };
-    Known::again(timestamp, at)
+    Known::again(timestamp, at, "c")
 }
 
 fn first(entered: Entered) -> First {
@@ -38,7 +38,7 @@ async fn the_second_waits_for_the_first_and_gets_its_outcome() {
     assert_eq!(waiting.await.unwrap().unwrap().at.offset, 7);
     let Entered::Known(again) = recent.enter(id(1), &print("a")) else { panic!("forgotten") };
     assert_eq!(again.at.offset, 7);
-    assert_eq!(recent.receipt(id(1)).unwrap().offset, 7);
+    assert_eq!(recent.stored(id(1)).unwrap().at.offset, 7);
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn it_is_full_until_the_store_has_passed_the_oldest() {
     recent.sweep(|at| at.offset < 1);
     assert!(matches!(recent.enter(id(3), &print("a")), Entered::Full));
     recent.sweep(|at| at.offset <= 1);
-    assert!(recent.receipt(id(1)).is_none() && recent.receipt(id(2)).is_some());
+    assert!(recent.stored(id(1)).is_none() && recent.stored(id(2)).is_some());
     drop(first(recent.enter(id(3), &print("a"))));
 }
 
@@ -111,5 +111,5 @@ fn a_placement_that_failed_and_came_again_is_not_swept_in_its_old_place() {
     first(recent.enter(id(1), &print("a"))).finish(failed);
     first(recent.enter(id(1), &print("a"))).finish(Ok(known(1)));
     recent.sweep(|_| false);
-    assert!(recent.receipt(id(1)).is_some());
+    assert!(recent.stored(id(1)).is_some());
 }

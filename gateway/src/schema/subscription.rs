@@ -61,8 +61,9 @@ impl Subscription {
             None => Watch::All(principal),
             Some(id) => {
                 let id = id.parse().map_err(|_| no_such_order())?;
-                // One that was placed a moment ago may not have reached the store.
-                if let Some(placed) = house.placing.recent_receipt(id) {
+                // One that was placed a moment ago may not have reached the store. Nobody else waits
+                // for it: that would tell that it exists.
+                if let Some(placed) = house.placing.recent_receipt(id, &principal) {
                     let token = crate::receipt::token(&placed);
                     house.wait_for(&token).await?;
                 }

@@ -132,6 +132,18 @@ async fn a_placement_is_that_of_the_first_request() {
 }
 
 #[tokio::test]
+async fn an_order_is_its_customers_alone() {
+    let test = TestStore::open().await;
+    let placed = asked("k", 1, OrderEventType::Placed);
+    let mut log = Log::default();
+    test.store.apply(&log.order(placed.clone()).records).await.unwrap();
+    let is_of = async |id, customer| test.store.is_order_of(id, customer).await.unwrap();
+    assert!(is_of(placed.order_id, "c-1").await);
+    assert!(!is_of(placed.order_id, "c-2").await);
+    assert!(!is_of(order_id("other"), "c-1").await);
+}
+
+#[tokio::test]
 async fn a_store_that_is_opened_again_has_what_it_had() {
     let test = TestStore::open().await;
     let placed = asked("k-1", 1, OrderEventType::Placed);
