@@ -178,7 +178,7 @@ pub enum ConfigAction {
     Check,
     /// Print the effective settings and where each comes from, secrets masked
     Show,
-    /// Print the hash of an API key, read from standard input, for gateway.api_keys
+    /// Print the hash of an API key, read from standard input, for gateway.api_keys and its file
     HashKey,
 }
 

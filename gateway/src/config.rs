@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::auth::{ApiKey, Keys};
+use crate::auth::{ApiKey, JwtOptions, Keys};
 use crate::{Error, limits};
 
 /// Settings of the gateway.
@@ -16,6 +16,12 @@ pub struct Options {
     pub listen: SocketAddr,
     /// Who may come in.
     pub api_keys: Vec<ApiKey>,
+    /// File with further API keys, which may change; empty for none.
+    pub api_keys_file: String,
+    /// How often that file is looked at, in milliseconds.
+    pub api_keys_refresh_ms: u64,
+    /// Tokens that are accepted as well.
+    pub jwt: JwtOptions,
     /// Connections at one time; further ones wait to be accepted. At least 1.
     pub max_connections: u32,
     /// Largest request body and largest WebSocket message, in bytes.
@@ -58,10 +64,14 @@ pub struct Options {
 }
 
 impl Options {
-    /// What no single type can check, the API keys included.
+    /// What no single type can check, the API keys included. Files are not looked into: other roles
+    /// have the same settings and may not have the files.
     pub fn validate(&self) -> Result<(), Error> {
-        Keys::parse(&self.api_keys)?;
         let refuse = |key, problem: &str| Err(Error::Options { key, problem: problem.into() });
+        if let Err(problem) = Keys::parse(&self.api_keys) {
+            return refuse("api_keys", &problem);
+        }
+        self.jwt.validate()?;
         let at_least_one = [
             ("max_connections", self.max_connections),
             ("max_body_bytes", self.max_body_bytes.try_into().unwrap_or(u32::MAX)),
@@ -81,6 +91,9 @@ impl Options {
         }
         if self.ws_ping_ms == 0 {
             return refuse("ws_ping_ms", "must be above 0");
+        }
+        if self.api_keys_refresh_ms == 0 {
+            return refuse("api_keys_refresh_ms", "must be above 0");
         }
         Ok(())
     }

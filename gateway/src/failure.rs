@@ -64,9 +64,9 @@ codes! {
     LimitExceeded = "LIMIT_EXCEEDED", BAD_REQUEST, false;
     /// An argument makes no sense.
     Invalid = "INVALID", BAD_REQUEST, false;
-    /// No key, or a wrong one.
+    /// No key or token, or a wrong one.
     Unauthenticated = "UNAUTHENTICATED", UNAUTHORIZED, false;
-    /// The key does not allow it.
+    /// The key or token does not allow it.
     Forbidden = "FORBIDDEN", FORBIDDEN, false;
     /// There is no such order, or none that the caller may see.
     NotFound = "NOT_FOUND", NOT_FOUND, false;
@@ -80,6 +80,8 @@ codes! {
     BrokerRejected = "BROKER_REJECTED", BAD_GATEWAY, false;
     /// The order store can't be read.
     StoreUnavailable = "STORE_UNAVAILABLE", SERVICE_UNAVAILABLE, true;
+    /// The keys that tokens are verified with can't be had.
+    AuthUnavailable = "AUTH_UNAVAILABLE", SERVICE_UNAVAILABLE, true;
     /// The order store did not come as far as the receipt in time.
     ReceiptTimeout = "RECEIPT_TIMEOUT", GATEWAY_TIMEOUT, true;
     /// The subscriber did not take its updates fast enough.
@@ -103,7 +105,7 @@ impl Failure {
     }
 
     pub fn no_principal() -> Self {
-        Self::new(Code::Unauthenticated, "this needs an API key")
+        Self::new(Code::Unauthenticated, "this needs an API key or a token")
     }
 
     /// What GraphQL calls an error, without a place in the document.

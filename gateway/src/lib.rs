@@ -2,7 +2,7 @@
 //!
 //! - [`Options`] → [`Service::build`] → [`Service::run_until_stopped`]: `/graphql` over HTTP and
 //!   WebSocket, GraphiQL at `/`
-//! - [`ApiKey`], [`hash_key`]: who may come in
+//! - [`ApiKey`], [`hash_key`], [`JwtOptions`]: who may come in
 //! - [`sdl`]: the schema in GraphQL's own language
 //! - [`metrics`]: the names of what is measured
 
@@ -27,7 +27,7 @@ mod service;
 mod updates;
 mod ws;
 
-pub use auth::{ApiKey, Role, hash_key};
+pub use auth::{ApiKey, JwtOptions, Role, hash_key};
 pub use config::Options;
 pub use error::Error;
 pub use schema::sdl;

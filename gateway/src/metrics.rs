@@ -10,6 +10,11 @@ pub const REQUEST_SECONDS: &str = "comanda_gateway_request_seconds";
 pub const IN_FLIGHT: &str = "comanda_gateway_in_flight_requests";
 /// HTTP requests that were refused before any GraphQL, by `status` (counter).
 pub const REFUSED_TOTAL: &str = "comanda_gateway_refused_total";
+/// 1 where a source of keys, by its setting (`source`), can't be used and older keys stay in force,
+/// else 0 (gauge).
+pub const KEYS_STALE: &str = "comanda_gateway_keys_stale";
+/// Tokens that were verified, each once, by `outcome`: `good`, or why it was refused (counter).
+pub const TOKENS_TOTAL: &str = "comanda_gateway_tokens_verified_total";
 /// Open connections (gauge).
 pub const CONNECTIONS: &str = "comanda_gateway_connections";
 /// Open WebSockets (gauge).

@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::auth::Keys;
+use crate::auth::Auth;
 use crate::config::millis;
 use crate::execute::Executor;
 use crate::http::{Gateway, routes};
@@ -39,7 +39,7 @@ pub struct Service {
     listener: TcpListener,
     addr: SocketAddr,
     options: Options,
-    keys: Keys,
+    auth: Auth,
     parts: Parts,
 }
 
@@ -47,11 +47,11 @@ impl Service {
     /// Checks the options and listens.
     pub async fn build(options: Options, parts: Parts) -> Result<Self, Error> {
         options.validate()?;
-        let keys = Keys::parse(&options.api_keys)?;
+        let auth = Auth::open(&options).await?;
         let failed = |source| Error::Bind { addr: options.listen, source };
         let listener = TcpListener::bind(options.listen).await.map_err(failed)?;
         let addr = listener.local_addr().map_err(failed)?;
-        Ok(Self { listener, addr, options, keys, parts })
+        Ok(Self { listener, addr, options, auth, parts })
     }
 
     /// Where it listens.
@@ -61,8 +61,10 @@ impl Service {
 
     /// Serves until `shutdown`, then finishes accepted requests within the time of `drain_ms`.
     pub async fn run_until_stopped(self, shutdown: CancellationToken) -> Result<(), Error> {
-        let Self { listener, options, keys, parts, .. } = self;
+        let Self { listener, options, auth, parts, .. } = self;
         let Parts { producer, store, registry, kafka, names } = parts;
+        let auth = Arc::new(auth);
+        let following = tokio::spawn(auth.clone().follow(shutdown.clone()));
         let progress = Progress::new(store.clone());
         let placing = Placing::new(
             producer,
@@ -98,7 +100,7 @@ impl Service {
                 limits.max_depth,
                 limits.max_complexity,
             ),
-            keys: Arc::new(keys),
+            auth,
             sockets: ws::Sockets::new(&options, sockets.clone(), shutdown.clone()),
             max_body: options.max_body_bytes,
             body_timeout: millis(options.body_timeout_ms),
@@ -109,6 +111,7 @@ impl Service {
             drain: millis(options.drain_ms),
         };
         server::serve(listener, routes(Arc::new(gateway)), limits, sockets, shutdown).await;
+        following.abort();
         housekeeping.abort();
         Ok(())
     }

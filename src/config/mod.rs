@@ -226,7 +226,8 @@ fn origin(metadata: Option<&Metadata>) -> String {
 }
 
 /// Last parts of the keys whose values are never printed.
-const SECRETS: [&str; 5] = ["password", "sasl_password", "secret_key", "api_key", "api_keys"];
+const SECRETS: [&str; 6] =
+    ["password", "sasl_password", "secret_key", "api_key", "api_keys", "secret"];
 
 fn masked(path: &str, value: &Value) -> String {
     let name = path.rsplit('.').next().unwrap_or(path);

@@ -78,6 +78,9 @@ fn no_secret_is_shown() {
         "payment.secret_key=hunter2",
         "notifier.api_key=hunter2",
         "sandbox.api_key=hunter2",
+        "gateway.jwt.secret=hunter2-hunter2-hunter2-hunter2-hunter2",
+        "gateway.jwt.issuer=https://issuer.example",
+        "gateway.jwt.audience=comanda",
         "kafka.properties.ssl.key.password=hunter2",
         "registry.url=http://user:hunter2@127.0.0.1:8081",
     ];

@@ -18,7 +18,7 @@ use warp::{Filter, Rejection, Reply};
 use super::accept::Media;
 use super::answer::{Refusal, respond};
 use super::{body, params};
-use crate::auth::Keys;
+use crate::auth::Auth;
 use crate::execute::Executor;
 use crate::failure::{Code, Failure};
 use crate::params::Params;
@@ -28,7 +28,7 @@ use crate::{graphiql, ws};
 /// What the routes need.
 pub(crate) struct Gateway {
     pub executor: Executor,
-    pub keys: Arc<Keys>,
+    pub auth: Arc<Auth>,
     pub sockets: ws::Sockets,
     pub max_body: u64,
     pub body_timeout: Duration,
@@ -125,7 +125,7 @@ impl Gateway {
             let message = "a POST has to be application/json in UTF-8";
             return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
         }
-        let caller = self.keys.caller(&headers)?;
+        let caller = self.auth.caller(&headers).await?;
         let params = if is_post {
             let body = body::read(body, self.max_body, self.body_timeout).await?;
             params::of_body(&body)?

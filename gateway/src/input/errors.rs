@@ -80,6 +80,7 @@ impl UserError {
             | Code::LimitExceeded
             | Code::Invalid
             | Code::NotFound
+            | Code::AuthUnavailable
             | Code::ReceiptTimeout
             | Code::SlowConsumer
             | Code::Internal => ErrorCode::Internal,

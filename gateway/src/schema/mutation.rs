@@ -95,7 +95,7 @@ async fn place(
     let refused = |outcome| counter!(PLACEMENTS_TOTAL, "outcome" => outcome).increment(1);
     if !principal.is_allowed(&input.customer_id) {
         refused(Code::Forbidden.as_str());
-        let message = "the API key does not allow orders of this customer";
+        let message = "the key or token does not allow orders of this customer";
         return Err(Refusal::Failed(Failure::new(Code::Forbidden, message)));
     }
     let wanted = PlaceOrder::parse(input, at, house.limits.max_lines).map_err(|errors| {

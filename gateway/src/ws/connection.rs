@@ -4,8 +4,9 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use futures_util::stream::{SplitSink, SplitStream};
-use futures_util::{SinkExt, StreamExt};
+use futures_util::{FutureExt, SinkExt, StreamExt};
 use http::HeaderMap;
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
@@ -14,7 +15,7 @@ use warp::ws::{Message, WebSocket};
 
 use super::operation::Operations;
 use super::protocol::{Close, FromClient, FromGateway};
-use crate::auth::{self, Caller};
+use crate::auth::{Credential, Grant};
 use crate::failure::{Code, Failure};
 use crate::http::{Gateway, trace};
 use crate::metrics::{Held, WEBSOCKETS};
@@ -30,6 +31,8 @@ pub(crate) struct Connection {
     headers: HeaderMap,
     /// Once the connection is acknowledged.
     asker: Option<Asker>,
+    /// Comes back when whoever asked may ask no longer.
+    end: BoxFuture<'static, ()>,
     operations: Operations,
     is_closing: bool,
     _held: Held,
@@ -55,6 +58,7 @@ impl Connection {
                 gateway,
                 headers,
                 asker: None,
+                end: std::future::pending().boxed(),
                 operations: Operations::new(outgoing),
                 is_closing: false,
                 _held: Held::new(WEBSOCKETS),
@@ -90,7 +94,7 @@ impl Connection {
                     match received? {
                         Err(_) => return Some(Close::unreadable()),
                         Ok(message) if message.is_close() => return None,
-                        Ok(message) => match self.receive(&message) {
+                        Ok(message) => match self.receive(&message).await {
                             ControlFlow::Break(close) => return Some(close),
                             ControlFlow::Continue(reply) => reply.map(Message::text),
                         },
@@ -101,6 +105,7 @@ impl Connection {
                 () = sleep_until(init_until), if self.asker.is_none() => {
                     return Some(Close::init_timeout());
                 }
+                () = &mut self.end => return Some(Close::forbidden()),
                 _ = ping.tick() => {
                     if heard.elapsed() > sockets.ping * 2 {
                         return None;
@@ -122,7 +127,7 @@ impl Connection {
         }
     }
 
-    fn receive(&mut self, message: &Message) -> Step {
+    async fn receive(&mut self, message: &Message) -> Step {
         if message.is_ping() || message.is_pong() {
             return CARRY_ON;
         }
@@ -138,7 +143,9 @@ impl Connection {
                 ControlFlow::Continue(Some(FromGateway::Pong { payload }.to_text()))
             }
             Ok(FromClient::Pong {}) => CARRY_ON,
-            Ok(FromClient::ConnectionInit { payload }) => self.init(&payload.unwrap_or_default()),
+            Ok(FromClient::ConnectionInit { payload }) => {
+                self.init(&payload.unwrap_or_default()).await
+            }
             Ok(FromClient::Subscribe { id, payload }) => self.subscribe(id, payload),
             Ok(FromClient::Complete { id }) => {
                 self.operations.stop(&id);
@@ -147,29 +154,33 @@ impl Connection {
         }
     }
 
-    fn init(&mut self, payload: &Map<String, Value>) -> Step {
+    async fn init(&mut self, payload: &Map<String, Value>) -> Step {
         if self.asker.is_some() {
             return ControlFlow::Break(Close::too_many_inits());
         }
-        let Ok(caller) = self.caller(payload) else {
-            return ControlFlow::Break(Close::forbidden());
+        let grant = match self.grant(payload).await {
+            Ok(grant) => grant,
+            Err(failure) if failure.code.is_retriable() => {
+                return ControlFlow::Break(Close::try_again_later());
+            }
+            Err(_) => return ControlFlow::Break(Close::forbidden()),
         };
+        let caller = grant.as_ref().map(|grant| grant.principal.clone());
+        if let Some(grant) = grant {
+            let auth = self.gateway.auth.clone();
+            self.end = async move { auth.end_of(&grant).await }.boxed();
+        }
         self.asker = Some(Asker { caller, trace: trace(&self.headers) });
         ControlFlow::Continue(Some(FromGateway::ConnectionAck.to_text()))
     }
 
-    /// Who it is, by the payload, or else by the headers that asked for the WebSocket.
-    fn caller(&self, payload: &Map<String, Value>) -> Result<Caller, Failure> {
-        let wrong = || Failure::new(Code::Unauthenticated, "the payload has no valid API key");
-        let field = |name: &str| payload.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
-        let key = if let Some((_, value)) = field("authorization") {
-            value.as_str().and_then(auth::bearer)
-        } else if let Some((_, value)) = field("apiKey").or_else(|| field(auth::KEY_HEADER)) {
-            value.as_str()
-        } else {
-            return self.gateway.keys.caller(&self.headers);
+    /// What the payload gives, or else the headers that asked for the WebSocket.
+    async fn grant(&mut self, payload: &Map<String, Value>) -> Result<Option<Grant>, Failure> {
+        let shown = match Credential::of_payload(payload)? {
+            None => Credential::of_headers(&self.headers)?,
+            shown => shown,
         };
-        self.gateway.keys.principal(key.ok_or_else(wrong)?).map(Some)
+        self.gateway.auth.grant(shown).await
     }
 
     fn subscribe(&mut self, id: String, params: Params) -> Step {

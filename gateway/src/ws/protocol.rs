@@ -84,6 +84,11 @@ impl Close {
         Self::new(1009, "a message is too large, or not one of WebSocket")
     }
 
+    /// One of the codes that IANA registers for WebSockets.
+    pub fn try_again_later() -> Self {
+        Self::new(1013, "the keys that tokens are verified with can't be had now")
+    }
+
     pub fn bad_message(why: &str) -> Self {
         Self::new(4400, format!("Invalid message: {why}"))
     }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use comanda_gateway::{ApiKey, Options, Parts, Service};
+use comanda_gateway::{ApiKey, JwtOptions, Options, Parts, Service};
 use comanda_producer::Producer;
 use comanda_sandbox::{Broker, registry};
 use comanda_schemas::{Encoder, Event, KafkaOptions, Registry, RegistryOptions, Topic, TopicNames};
@@ -50,6 +50,25 @@ pub fn options() -> Options {
             ApiKey::customer("ana", ANA, "ana"),
             ApiKey::customer("bob", BOB, "bob"),
         ],
+        api_keys_file: String::new(),
+        api_keys_refresh_ms: 20,
+        jwt: JwtOptions {
+            secret: SecretString::default(),
+            secret_file: String::new(),
+            jwks_file: String::new(),
+            jwks_url: String::new(),
+            issuer: "https://issuer.example".into(),
+            audience: "comanda".into(),
+            leeway_seconds: 0,
+            role_claim: "role".into(),
+            operator_role: "operator".into(),
+            customer_role: "customer".into(),
+            customer_claim: "sub".into(),
+            jwks_refresh_ms: 3_600_000,
+            jwks_cooldown_ms: 3_600_000,
+            jwks_timeout_ms: 5_000,
+            max_cached_tokens: 100,
+        },
         max_connections: 1000,
         max_body_bytes: 1 << 20,
         head_timeout_ms: 10_000,

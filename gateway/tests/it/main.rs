@@ -4,11 +4,14 @@
 mod hostile;
 mod house;
 mod http;
+mod issuer;
+mod keys;
 mod lifecycle;
 mod outsiders;
 mod placing;
 mod projector;
 mod reading;
 mod sockets;
+mod tokens;
 mod updates;
 mod ws_client;
