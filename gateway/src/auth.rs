@@ -65,7 +65,7 @@ pub fn hash_key(key: &str) -> String {
 }
 
 /// Who asks, where they showed a good key.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Principal {
     Operator,
     Customer(Arc<str>),
@@ -144,6 +144,11 @@ impl Keys {
             None => Ok(None),
         }
     }
+}
+
+/// Whether these headers claim to be somebody's.
+pub(crate) fn shows_key(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::AUTHORIZATION) || headers.contains_key(KEY_HEADER)
 }
 
 fn credentials(headers: &HeaderMap) -> Result<Option<&str>, Failure> {

@@ -16,9 +16,10 @@ use super::operation::Operations;
 use super::protocol::{Close, FromClient, FromGateway};
 use crate::auth::{self, Caller};
 use crate::failure::{Code, Failure};
-use crate::http::{Gateway, trace};
+use crate::http::{Gateway, Sender};
 use crate::metrics::{Held, WEBSOCKETS};
 use crate::params::{Params, problem};
+use crate::rate::Prepaid;
 use crate::schema::Asker;
 
 /// How long the client may take to answer a close frame.
@@ -27,6 +28,7 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// A connection and what runs on it.
 pub(crate) struct Connection {
     gateway: Arc<Gateway>,
+    sender: Sender,
     headers: HeaderMap,
     /// Once the connection is acknowledged.
     asker: Option<Asker>,
@@ -44,6 +46,7 @@ impl Connection {
     /// Serves a socket until either side ends it.
     pub async fn serve(
         socket: WebSocket,
+        sender: Sender,
         headers: HeaderMap,
         gateway: Arc<Gateway>,
         is_ours: bool,
@@ -53,6 +56,7 @@ impl Connection {
             let (outgoing, queue) = mpsc::channel(gateway.sockets.queue);
             let mut connection = Self {
                 gateway,
+                sender,
                 headers,
                 asker: None,
                 operations: Operations::new(outgoing),
@@ -151,25 +155,31 @@ impl Connection {
         if self.asker.is_some() {
             return ControlFlow::Break(Close::too_many_inits());
         }
-        let Ok(caller) = self.caller(payload) else {
-            return ControlFlow::Break(Close::forbidden());
+        let caller = match self.caller(payload) {
+            Ok(caller) => caller,
+            Err(failure) if failure.code == Code::RateLimited => {
+                return ControlFlow::Break(Close::try_again_later());
+            }
+            Err(_) => return ControlFlow::Break(Close::forbidden()),
         };
-        self.asker = Some(Asker { caller, trace: trace(&self.headers) });
+        let (trace, prepaid) = (self.sender.trace, Prepaid::default());
+        self.asker = Some(Asker { caller, trace, prepaid });
         ControlFlow::Continue(Some(FromGateway::ConnectionAck.to_text()))
     }
 
     /// Who it is, by the payload, or else by the headers that asked for the WebSocket.
     fn caller(&self, payload: &Map<String, Value>) -> Result<Caller, Failure> {
+        let (keys, rates) = (&self.gateway.keys, &self.gateway.rates);
+        let shown = shown_key(payload);
+        if shown.is_some() || auth::shows_key(&self.headers) {
+            rates.may_show_key(self.sender.address).map_err(|left| Failure::from(&left))?;
+        }
         let wrong = || Failure::new(Code::Unauthenticated, "the payload has no valid API key");
-        let field = |name: &str| payload.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
-        let key = if let Some((_, value)) = field("authorization") {
-            value.as_str().and_then(auth::bearer)
-        } else if let Some((_, value)) = field("apiKey").or_else(|| field(auth::KEY_HEADER)) {
-            value.as_str()
-        } else {
-            return self.gateway.keys.caller(&self.headers);
+        let caller = match shown {
+            Some(key) => key.ok_or_else(wrong).and_then(|key| keys.principal(key)).map(Some),
+            None => keys.caller(&self.headers),
         };
-        self.gateway.keys.principal(key.ok_or_else(wrong)?).map(Some)
+        caller.inspect_err(|failure| rates.count_wrong_key(self.sender.address, failure))
     }
 
     fn subscribe(&mut self, id: String, params: Params) -> Step {
@@ -191,6 +201,9 @@ impl Connection {
             let message = format!("a WebSocket has at most {max} operations at one time");
             return error(Failure::new(Code::LimitExceeded, message));
         }
+        if let Err(left) = self.gateway.rates.request(self.sender.address, &asker.caller) {
+            return error((&left).into());
+        }
         match self.gateway.executor.prepare(params) {
             Ok(prepared) => {
                 let asker = asker.clone();
@@ -203,6 +216,16 @@ impl Connection {
             }
         }
     }
+}
+
+/// The key that a payload shows; `Some(None)` where what stands in its place is none.
+fn shown_key(payload: &Map<String, Value>) -> Option<Option<&str>> {
+    let field = |name: &str| payload.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
+    if let Some((_, value)) = field("authorization") {
+        return Some(value.as_str().and_then(auth::bearer));
+    }
+    let (_, value) = field("apiKey").or_else(|| field(auth::KEY_HEADER))?;
+    Some(value.as_str())
 }
 
 /// Sends the close frame, or answers the client's, and waits a moment so that it is read.

@@ -80,6 +80,12 @@ impl Close {
         Self::new(1001, "the gateway stops")
     }
 
+    /// Too many wrong keys came from this address. Clients of the protocol connect again after a
+    /// pause (1013 of the IANA registry of close codes).
+    pub fn try_again_later() -> Self {
+        Self::new(1013, "Too many requests")
+    }
+
     pub fn unreadable() -> Self {
         Self::new(1009, "a message is too large, or not one of WebSocket")
     }
