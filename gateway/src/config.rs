@@ -57,9 +57,11 @@ pub struct Options {
     pub access_log: bool,
     /// Largest request body and largest WebSocket message, in bytes.
     pub max_body_bytes: u64,
-    /// How long a client may take to send the head of a request, in milliseconds.
+    /// How long a client may take to send the head of a request, and how long a connection may be
+    /// idle, in milliseconds.
     pub head_timeout_ms: u64,
-    /// How long a client may take to send the body of a request, in milliseconds.
+    /// How long a client may take to send the body of a request, and, on Linux, how long it may take
+    /// nothing of what is sent to it, in milliseconds.
     pub body_timeout_ms: u64,
     /// How long the answer to a query or mutation may take, in milliseconds.
     pub request_timeout_ms: u64,

@@ -49,6 +49,8 @@ pub(crate) struct Limits {
     pub connections: usize,
     pub connections_per_address: usize,
     pub head_timeout: Duration,
+    /// How long a client may take nothing of what is sent to it.
+    pub stall_timeout: Duration,
     pub compress_min: u64,
     pub drain: Duration,
 }
@@ -81,6 +83,7 @@ pub(crate) async fn serve<S, R>(
             counter!(CONNECTIONS_REFUSED_TOTAL, "reason" => "address").increment(1);
             continue;
         }
+        tune(&stream, limits.stall_timeout);
         let has_asked = Arc::new(AtomicBool::new(false));
         let (edge, service, asked) = (edge.clone(), service.clone(), has_asked.clone());
         let service = tower::service_fn(move |request| {
@@ -109,6 +112,17 @@ pub(crate) async fn serve<S, R>(
         warn!("requests that still ran at the deadline were cut off");
     }
     abort.cancel();
+}
+
+/// Sets what hyper leaves to the socket. Where that can't be done the connection works all the same.
+fn tune(stream: &TcpStream, stall_timeout: Duration) {
+    // An answer is one write; the next segment must not wait for its acknowledgement.
+    let _ = stream.set_nodelay(true);
+    // hyper waits without end for a client that does not read; Linux can be told not to.
+    #[cfg(target_os = "linux")]
+    let _ = socket2::SockRef::from(stream).set_tcp_user_timeout(Some(stall_timeout));
+    #[cfg(not(target_os = "linux"))]
+    let _ = stall_timeout;
 }
 
 /// HTTP/1 and HTTP/2 with prior knowledge, with their limits. `head_timeout` is also how long an
@@ -148,11 +162,7 @@ async fn accept(
 ) -> Option<(TcpStream, IpAddr, OwnedSemaphorePermit)> {
     let slot = slots.clone().acquire_owned().await.ok()?;
     match listener.accept().await {
-        Ok((stream, peer)) => {
-            // An answer is one write; the next segment must not wait for its acknowledgement.
-            let _ = stream.set_nodelay(true);
-            Some((stream, peer.ip(), slot))
-        }
+        Ok((stream, peer)) => Some((stream, peer.ip(), slot)),
         Err(error) => {
             warn!(%error, "a connection could not be accepted");
             sleep(ACCEPT_PAUSE).await;

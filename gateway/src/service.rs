@@ -122,6 +122,7 @@ impl Service {
             connections: options.max_connections as usize,
             connections_per_address: options.max_connections_per_address as usize,
             head_timeout: millis(options.head_timeout_ms),
+            stall_timeout: millis(options.body_timeout_ms),
             compress_min: options.compress_min_bytes,
             drain: millis(options.drain_ms),
         };
