@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, VARY, WWW_AUTHENTICATE};
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
 use metrics::counter;
 
 use super::accept::Media;
@@ -20,13 +20,13 @@ pub(super) struct Refusal {
     pub status: StatusCode,
     pub failure: Failure,
     /// Further headers.
-    pub headers: HeaderMap,
+    pub headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Refusal {
     pub fn new(status: StatusCode, message: &'static str) -> Self {
         let failure = Failure::new(Code::BadRequest, message);
-        Self { status, failure, headers: HeaderMap::new() }
+        Self { status, failure, headers: Vec::new() }
     }
 
     pub fn method(allow: &'static str, message: &'static str) -> Self {
@@ -34,7 +34,7 @@ impl Refusal {
     }
 
     pub fn with(mut self, name: HeaderName, value: &'static str) -> Self {
-        self.headers.insert(name, HeaderValue::from_static(value));
+        self.headers.push((name, HeaderValue::from_static(value)));
         self
     }
 
@@ -50,14 +50,14 @@ impl Refusal {
 
 impl From<Failure> for Refusal {
     fn from(failure: Failure) -> Self {
-        Self { status: failure.code.status(), failure, headers: HeaderMap::new() }
+        Self { status: failure.code.status(), failure, headers: Vec::new() }
     }
 }
 
 impl From<Allowance> for Refusal {
     fn from(allowance: Allowance) -> Self {
         let mut refusal = Self::from(Failure::from(&allowance));
-        allowance.describe(&mut refusal.headers);
+        refusal.headers.extend(allowance.fields());
         refusal
     }
 }

@@ -160,7 +160,7 @@ impl Gateway {
         let asker = Asker { caller, trace: sender.trace, prepaid: Prepaid::default() };
         let mut response = self.answer(media, params, asker, is_post, learnt).await?;
         if let Some(left) = left {
-            left.describe(response.headers_mut());
+            response.headers_mut().extend(left.fields());
         }
         Ok(response)
     }

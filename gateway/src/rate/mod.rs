@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use governor::clock::MonotonicClock;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue};
 use tokio_util::sync::CancellationToken;
 
 use crate::Options;
@@ -28,8 +28,8 @@ use limiter::{Limiter, Policy};
 const SWEEP: Duration = Duration::from_secs(5);
 
 /// The fields of draft-ietf-httpapi-ratelimit-headers-10.
-pub(crate) const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
-pub(crate) const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
 /// What is left of an allowance, for the client to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,13 +43,13 @@ pub(crate) struct Allowance {
 }
 
 impl Allowance {
-    /// Adds `RateLimit-Policy` (§3: quota and window in seconds) and `RateLimit` (§4: what remains,
-    /// and seconds until there is more).
-    pub fn describe(self, headers: &mut HeaderMap) {
+    /// `RateLimit-Policy` (§3: quota, and window in seconds) and `RateLimit` (§4: what remains, and
+    /// seconds until there is more).
+    pub fn fields(self) -> [(HeaderName, HeaderValue); 2] {
         let Self { policy, field, remaining, wait } = self;
-        headers.insert(RATE_LIMIT_POLICY, field);
         let text = format!("\"{policy}\";r={remaining};t={wait}");
-        headers.insert(RATE_LIMIT, text.try_into().expect("names of policies are plain"));
+        let text = text.try_into().expect("names of policies are plain");
+        [(RATE_LIMIT_POLICY, field), (RATE_LIMIT, text)]
     }
 }
 
@@ -191,6 +191,8 @@ pub(crate) fn network(address: IpAddr) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderMap;
+
     use super::*;
 
     #[test]
@@ -214,8 +216,8 @@ mod tests {
         let policy = Policy::per("customer", Duration::from_secs(1), 5, 10).unwrap();
         let limiter = Limiter::new(policy, 10, MonotonicClock);
         limiter.take((), NonZeroU32::new(10).unwrap()).unwrap();
-        let mut headers = HeaderMap::new();
-        limiter.take((), NonZeroU32::MIN).unwrap_err().describe(&mut headers);
+        let refused = limiter.take((), NonZeroU32::MIN).unwrap_err();
+        let headers: HeaderMap = refused.fields().into_iter().collect();
         assert_eq!(headers["ratelimit-policy"], r#""customer";q=10;w=2"#);
         assert_eq!(headers["ratelimit"], r#""customer";r=0;t=1"#);
     }
