@@ -6,7 +6,11 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::auth::{ApiKey, JwtOptions, Keys};
+use crate::http::{Cors, ForwardedHeader, Proxies};
 use crate::{Error, limits};
+
+/// Highest rate that can be told apart from none.
+const MAX_RATE: u32 = 1_000_000;
 
 /// Settings of the gateway.
 #[derive(Debug, Clone, Deserialize)]
@@ -24,12 +28,49 @@ pub struct Options {
     pub jwt: JwtOptions,
     /// Connections at one time; further ones wait to be accepted. At least 1.
     pub max_connections: u32,
+    /// Connections of one address at one time, those of trusted proxies excepted; further ones are
+    /// closed at once. 0 for no limit.
+    pub max_connections_per_address: u32,
+    /// Proxies in front of the gateway, as addresses or networks; what they say about where a
+    /// request comes from is believed.
+    pub trusted_proxies: Vec<String>,
+    /// The header in which they say it.
+    pub forwarded_header: ForwardedHeader,
+    /// Requests of one operator a second, in the long run; 0 for no limit.
+    pub operator_rate: u32,
+    /// Requests of one operator at once; at least `max_batch` where there is a limit.
+    pub operator_burst: u32,
+    /// Requests of one customer a second, in the long run; 0 for no limit.
+    pub customer_rate: u32,
+    /// Requests of one customer at once; at least `max_batch` where there is a limit.
+    pub customer_burst: u32,
+    /// Requests a second from one address, operators' excepted, in the long run; 0 for no limit.
+    pub address_rate: u32,
+    /// Requests from one address at once.
+    pub address_burst: u32,
+    /// Wrong keys a minute from one address, in the long run; 0 for no limit.
+    pub wrong_keys_per_minute: u32,
+    /// Wrong keys from one address at once; further ones are answered with 429.
+    pub wrong_keys_burst: u32,
+    /// Principals, and addresses, whose requests are counted each for itself; further ones share
+    /// one allowance. At least 1.
+    pub max_rate_keys: u32,
+    /// Origins whose pages may use the gateway, as browsers write them, or `*`.
+    pub cors_origins: Vec<String>,
+    /// Smallest answer that is compressed, in bytes; 0 for none at all.
+    pub compress_min_bytes: u64,
+    /// Whether there is a line in the log for every request (target `comanda::access`).
+    pub access_log: bool,
     /// Largest request body and largest WebSocket message, in bytes.
     pub max_body_bytes: u64,
-    /// How long a client may take to send the head of a request, in milliseconds.
+    /// How long a client may take to send the head of a request, and how long a connection may be
+    /// idle, in milliseconds.
     pub head_timeout_ms: u64,
-    /// How long a client may take to send the body of a request, in milliseconds.
+    /// How long a client may take to send the body of a request, and, on Linux, how long it may take
+    /// nothing of what is sent to it, in milliseconds.
     pub body_timeout_ms: u64,
+    /// How long the answer to a query or mutation may take, in milliseconds.
+    pub request_timeout_ms: u64,
     /// Tokens of a GraphQL document.
     pub max_tokens: u32,
     /// Depth of a GraphQL document: fields within fields, fragments included.
@@ -67,6 +108,8 @@ impl Options {
     /// What no single type can check, the API keys included. Files are not looked into: other roles
     /// have the same settings and may not have the files.
     pub fn validate(&self) -> Result<(), Error> {
+        Proxies::parse(&self.trusted_proxies, self.forwarded_header)?;
+        Cors::parse(&self.cors_origins)?;
         let refuse = |key, problem: &str| Err(Error::Options { key, problem: problem.into() });
         if let Err(problem) = Keys::parse(&self.api_keys) {
             return refuse("api_keys", &problem);
@@ -75,6 +118,7 @@ impl Options {
         let at_least_one = [
             ("max_connections", self.max_connections),
             ("max_body_bytes", self.max_body_bytes.try_into().unwrap_or(u32::MAX)),
+            ("max_rate_keys", self.max_rate_keys),
             ("max_batch", self.max_batch),
             ("max_lines", self.max_lines),
             ("ws_max_operations", self.ws_max_operations),
@@ -86,11 +130,38 @@ impl Options {
                 return refuse(key, "must be at least 1");
             }
         }
+        let batch = self.max_batch;
+        let rates = [
+            ("operator_rate", self.operator_rate, "operator_burst", self.operator_burst, batch),
+            ("customer_rate", self.customer_rate, "customer_burst", self.customer_burst, batch),
+            ("address_rate", self.address_rate, "address_burst", self.address_burst, 1),
+            (
+                "wrong_keys_per_minute",
+                self.wrong_keys_per_minute,
+                "wrong_keys_burst",
+                self.wrong_keys_burst,
+                1,
+            ),
+        ];
+        for (rate_key, rate, burst_key, burst, least) in rates {
+            if rate > MAX_RATE {
+                return refuse(rate_key, &format!("must be at most {MAX_RATE}"));
+            }
+            if rate > 0 && burst < least {
+                return refuse(burst_key, &format!("must be at least {least}, or {rate_key} 0"));
+            }
+        }
         if self.max_depth as usize > limits::MAX_NESTING {
             return refuse("max_depth", &format!("must be at most {}", limits::MAX_NESTING));
         }
-        if self.ws_ping_ms == 0 {
-            return refuse("ws_ping_ms", "must be above 0");
+        for (key, value) in [
+            ("ws_ping_ms", self.ws_ping_ms),
+            ("head_timeout_ms", self.head_timeout_ms),
+            ("request_timeout_ms", self.request_timeout_ms),
+        ] {
+            if value == 0 {
+                return refuse(key, "must be above 0");
+            }
         }
         if self.api_keys_refresh_ms == 0 {
             return refuse("api_keys_refresh_ms", "must be above 0");

@@ -1,7 +1,7 @@
 //! From a request to its answer, whatever transport it came by.
 
 use std::panic::AssertUnwindSafe;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_graphql::parser::parse_query;
 use async_graphql::parser::types::{DocumentOperations, ExecutableDocument, OperationType};
@@ -9,9 +9,10 @@ use async_graphql::{PathSegment, Request, Response, ServerError, Value};
 use futures_util::{FutureExt, Stream, StreamExt};
 use metrics::{counter, histogram};
 use serde::Serialize;
+use tokio::time::timeout;
 use tracing::error;
 
-use crate::failure::{Code, Failure, extensions};
+use crate::failure::{Code, Failure, RETRY_AFTER_SECONDS, extensions};
 use crate::limits;
 use crate::metrics::{Held, IN_FLIGHT, REQUEST_SECONDS, REQUESTS_TOTAL};
 use crate::params::Params;
@@ -43,11 +44,19 @@ pub(crate) struct Executor {
     max_tokens: usize,
     max_depth: usize,
     max_fields: usize,
+    deadline: Duration,
 }
 
 impl Executor {
-    pub fn new(schema: Schema, max_tokens: usize, max_depth: usize, max_fields: usize) -> Self {
-        Self { schema, max_tokens, max_depth, max_fields }
+    /// `deadline` is the longest that a query or mutation may take.
+    pub fn new(
+        schema: Schema,
+        max_tokens: usize,
+        max_depth: usize,
+        max_fields: usize,
+        deadline: Duration,
+    ) -> Self {
+        Self { schema, max_tokens, max_depth, max_fields, deadline }
     }
 
     /// Parses the document and finds the operation.
@@ -75,9 +84,11 @@ impl Executor {
         let (began, _held) = (Instant::now(), Held::new(IN_FLIGHT));
         let operation = name(prepared.operation);
         let executing = self.schema.execute(prepared.request.data(asker));
-        let answer = match AssertUnwindSafe(executing).catch_unwind().await {
-            Ok(response) => Answer::from(response),
-            Err(_) => Answer::panicked(),
+        let executing = AssertUnwindSafe(executing).catch_unwind();
+        let answer = match timeout(self.deadline, executing).await {
+            Ok(Ok(response)) => Answer::from(response),
+            Ok(Err(_)) => Answer::panicked(),
+            Err(_) => Answer::late(prepared.operation),
         };
         histogram!(REQUEST_SECONDS, "operation" => operation).record(began.elapsed());
         answer.count(operation);
@@ -125,8 +136,8 @@ fn operation(document: &ExecutableDocument, name: Option<&str>) -> Result<Operat
     Ok(found.node.ty)
 }
 
-/// A type of operation in metrics.
-fn name(operation: OperationType) -> &'static str {
+/// A type of operation in metrics and logs.
+pub(crate) fn name(operation: OperationType) -> &'static str {
     match operation {
         OperationType::Query => "query",
         OperationType::Mutation => "mutation",
@@ -145,6 +156,30 @@ impl Answer {
     fn panicked() -> Self {
         error!("a resolver panicked");
         Failure::new(Code::Internal, "the gateway failed").into()
+    }
+
+    /// It took longer than the deadline. Nothing waits for it any more; what it sent to the broker
+    /// goes on.
+    fn late(operation: OperationType) -> Self {
+        let failure = match operation {
+            OperationType::Mutation => Failure::new(
+                Code::OutcomeUnknown,
+                "the answer took too long: the orders may be stored or not; the same request with \
+                 the same idempotency keys is safe",
+            ),
+            OperationType::Query | OperationType::Subscription => {
+                Failure::new(Code::Timeout, "the answer took too long; try again")
+            }
+        };
+        failure.into()
+    }
+
+    /// Seconds after which the first error says to try again.
+    pub fn retry_after(&self) -> Option<u64> {
+        match self.errors.first()?.extensions.as_ref()?.get(RETRY_AFTER_SECONDS)? {
+            Value::Number(seconds) => seconds.as_u64(),
+            _ => None,
+        }
     }
 
     /// Code of the first error.

@@ -70,6 +70,8 @@ codes! {
     Forbidden = "FORBIDDEN", FORBIDDEN, false;
     /// There is no such order, or none that the caller may see.
     NotFound = "NOT_FOUND", NOT_FOUND, false;
+    /// This client asks for more than it is allowed; nothing was stored.
+    RateLimited = "RATE_LIMITED", TOO_MANY_REQUESTS, true;
     /// Too much is in flight; nothing was stored.
     Overloaded = "OVERLOADED", SERVICE_UNAVAILABLE, true;
     /// The broker can't be reached; nothing was stored.
@@ -86,22 +88,38 @@ codes! {
     ReceiptTimeout = "RECEIPT_TIMEOUT", GATEWAY_TIMEOUT, true;
     /// The subscriber did not take its updates fast enough.
     SlowConsumer = "SLOW_CONSUMER", SERVICE_UNAVAILABLE, true;
+    /// The answer took too long. It was that of a query: nothing was to be changed.
+    Timeout = "TIMEOUT", GATEWAY_TIMEOUT, true;
     /// The gateway is about to stop.
     ShuttingDown = "SHUTTING_DOWN", SERVICE_UNAVAILABLE, true;
     /// A bug of the gateway.
     Internal = "INTERNAL", INTERNAL_SERVER_ERROR, false;
 }
 
+/// What a client finds the seconds in after which to try again.
+pub(crate) const RETRY_AFTER_SECONDS: &str = "retryAfterSeconds";
+
 /// A code, and words for people. The words never hold what the client sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Failure {
     pub code: Code,
     pub message: Cow<'static, str>,
+    /// Seconds after which it is worth trying again, where that is known.
+    pub retry_after: Option<u64>,
 }
 
 impl Failure {
     pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, message: message.into() }
+        Self { code, message: message.into(), retry_after: None }
+    }
+
+    /// `code` and `retriable`, and `retryAfterSeconds` for those whose transport has no headers.
+    fn extensions(&self) -> ErrorExtensionValues {
+        let mut values = extensions(self.code);
+        if let Some(seconds) = self.retry_after {
+            values.set(RETRY_AFTER_SECONDS, seconds);
+        }
+        values
     }
 
     pub fn no_principal() -> Self {
@@ -110,8 +128,9 @@ impl Failure {
 
     /// What GraphQL calls an error, without a place in the document.
     pub fn into_server_error(self) -> async_graphql::ServerError {
+        let values = self.extensions();
         let mut error = async_graphql::ServerError::new(self.message, None);
-        error.extensions = Some(extensions(self.code));
+        error.extensions = Some(values);
         error
     }
 }
@@ -126,8 +145,9 @@ pub(crate) fn extensions(code: Code) -> ErrorExtensionValues {
 
 impl From<Failure> for async_graphql::Error {
     fn from(failure: Failure) -> Self {
+        let values = failure.extensions();
         let mut error = Self::new(failure.message);
-        error.extensions = Some(extensions(failure.code));
+        error.extensions = Some(values);
         error
     }
 }
@@ -190,11 +210,9 @@ mod tests {
     #[test]
     fn only_what_can_pass_is_retriable() {
         for code in Code::ALL {
-            if code.is_retriable() {
-                assert!(code.status().is_server_error(), "{code:?}");
-            }
             let broken = [Code::BrokerRejected, Code::Internal].contains(code);
-            assert_eq!(code.is_retriable() || broken, code.status().is_server_error(), "{code:?}");
+            let passes = code.status().is_server_error() && !broken;
+            assert_eq!(code.is_retriable(), passes || *code == Code::RateLimited, "{code:?}");
         }
     }
 }

@@ -15,6 +15,15 @@ pub const REFUSED_TOTAL: &str = "comanda_gateway_refused_total";
 pub const KEYS_STALE: &str = "comanda_gateway_keys_stale";
 /// Tokens that were verified, each once, by `outcome`: `good`, or why it was refused (counter).
 pub const TOKENS_TOTAL: &str = "comanda_gateway_tokens_verified_total";
+/// Requests, operations and orders that were refused as beyond what their client is allowed, by
+/// `policy`: `operator`, `customer`, `address`, or `authentication` after too many wrong keys
+/// (counter).
+pub const RATE_LIMITED_TOTAL: &str = "comanda_gateway_rate_limited_total";
+/// Connections that were closed before they asked for anything, by `reason`: `address` (there are
+/// too many from one), or `silent` (no request came in time) (counter).
+pub const CONNECTIONS_REFUSED_TOTAL: &str = "comanda_gateway_connections_refused_total";
+/// Requests for a WebSocket that were refused, by `reason`: `origin` or `full` (counter).
+pub const WEBSOCKETS_REFUSED_TOTAL: &str = "comanda_gateway_websockets_refused_total";
 /// Open connections (gauge).
 pub const CONNECTIONS: &str = "comanda_gateway_connections";
 /// Open WebSockets (gauge).

@@ -13,9 +13,10 @@ use tokio_util::task::TaskTracker;
 use crate::auth::Auth;
 use crate::config::millis;
 use crate::execute::Executor;
-use crate::http::{Gateway, routes};
+use crate::http::{Cors, Edge, Gateway, routes};
 use crate::place::Placing;
 use crate::progress::Progress;
+use crate::rate::Rates;
 use crate::schema::{self, House, Limits};
 use crate::updates::{Sources, Updates};
 use crate::{Error, Options, server, ws};
@@ -40,6 +41,8 @@ pub struct Service {
     addr: SocketAddr,
     options: Options,
     auth: Auth,
+    cors: Arc<Cors>,
+    edge: Edge,
     parts: Parts,
 }
 
@@ -48,10 +51,12 @@ impl Service {
     pub async fn build(options: Options, parts: Parts) -> Result<Self, Error> {
         options.validate()?;
         let auth = Auth::open(&options).await?;
+        let cors = Arc::new(Cors::parse(&options.cors_origins)?);
+        let edge = Edge::new(&options, cors.clone())?;
         let failed = |source| Error::Bind { addr: options.listen, source };
         let listener = TcpListener::bind(options.listen).await.map_err(failed)?;
         let addr = listener.local_addr().map_err(failed)?;
-        Ok(Self { listener, addr, options, auth, parts })
+        Ok(Self { listener, addr, options, auth, cors, edge, parts })
     }
 
     /// Where it listens.
@@ -61,7 +66,7 @@ impl Service {
 
     /// Serves until `shutdown`, then finishes accepted requests within the time of `drain_ms`.
     pub async fn run_until_stopped(self, shutdown: CancellationToken) -> Result<(), Error> {
-        let Self { listener, options, auth, parts, .. } = self;
+        let Self { listener, options, auth, cors, edge, parts, .. } = self;
         let Parts { producer, store, registry, kafka, names } = parts;
         let auth = Arc::new(auth);
         let following = tokio::spawn(auth.clone().follow(shutdown.clone()));
@@ -74,6 +79,10 @@ impl Service {
         );
         let housekeeping = placing.clone().keep_house(progress.clone(), shutdown.clone());
         let housekeeping = tokio::spawn(housekeeping);
+        let rates = Arc::new(Rates::new(&options));
+        let counted = rates.clone();
+        let quiet = shutdown.clone();
+        let sweeping = tokio::spawn(async move { counted.keep_house(quiet).await });
         let receipt_wait = millis(options.receipt_wait_ms);
         let sources = Sources {
             kafka,
@@ -91,7 +100,9 @@ impl Service {
             max_lines: options.max_lines as usize,
             receipt_wait,
         };
-        let schema = schema::build(House { limits, names, store, progress, placing, updates });
+        let house =
+            House { limits, names, store, progress, placing, updates, rates: rates.clone() };
+        let schema = schema::build(house);
         let sockets = TaskTracker::new();
         let gateway = Gateway {
             executor: Executor::new(
@@ -99,20 +110,29 @@ impl Service {
                 options.max_tokens as usize,
                 limits.max_depth,
                 limits.max_complexity,
+                millis(options.request_timeout_ms),
             ),
             auth,
+            rates,
+            cors,
             sockets: ws::Sockets::new(&options, sockets.clone(), shutdown.clone()),
             max_body: options.max_body_bytes,
             body_timeout: millis(options.body_timeout_ms),
+            has_access_log: options.access_log,
         };
         let limits = server::Limits {
             connections: options.max_connections as usize,
+            connections_per_address: options.max_connections_per_address as usize,
             head_timeout: millis(options.head_timeout_ms),
+            stall_timeout: millis(options.body_timeout_ms),
+            compress_min: options.compress_min_bytes,
             drain: millis(options.drain_ms),
         };
-        server::serve(listener, routes(Arc::new(gateway)), limits, sockets, shutdown).await;
+        let service = warp::service(routes(Arc::new(gateway)));
+        server::serve(listener, Arc::new(edge), service, limits, sockets, shutdown).await;
         following.abort();
         housekeeping.abort();
+        sweeping.abort();
         Ok(())
     }
 }

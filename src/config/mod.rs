@@ -331,6 +331,12 @@ fn validate(settings: &Settings) -> Result<()> {
             settings.producer.delivery_timeout_ms <= settings.producer.linger_ms,
             "producer.delivery_timeout_ms must be above producer.linger_ms",
         ),
+        (
+            settings.gateway.request_timeout_ms
+                <= settings.producer.delivery_timeout_ms + settings.gateway.receipt_wait_ms,
+            "gateway.request_timeout_ms must be above producer.delivery_timeout_ms and \
+             gateway.receipt_wait_ms together",
+        ),
     ];
     for (wrong, message) in checks {
         if wrong {

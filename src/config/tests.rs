@@ -48,6 +48,10 @@ fn mistakes_are_named_with_their_key() {
     assert!(refusal(&["topics.prefix=a b"], &[]).contains("topic names"));
     assert!(refusal(&["no-equals-sign"], &[]).contains("section.key=value"));
     assert!(refusal(&["gateway.max_depth=1000"], &[]).contains("max_depth"));
+    assert!(refusal(&["gateway.request_timeout_ms=10000"], &[]).contains("request_timeout_ms"));
+    assert!(refusal(&["gateway.customer_burst=99"], &[]).contains("customer_burst"));
+    assert!(refusal(&[r#"gateway.trusted_proxies=["x"]"#], &[]).contains("trusted_proxies"));
+    assert!(refusal(&["gateway.forwarded_header=via"], &[]).contains("forwarded_header"));
     assert!(refusal(&["payment.provider_url=foo"], &[]).contains("payment.provider_url"));
     assert!(refusal(&["producer.compression=foo"], &[]).contains("producer"));
     assert!(refusal(&["kafka.security_protocol=foo"], &[]).contains("kafka"));

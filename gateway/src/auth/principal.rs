@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 /// Who asks, where they showed a good key or token.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Principal {
     Operator,
     Customer(Arc<str>),

@@ -2,9 +2,22 @@
 //! POST with JSON, GET for queries alone, both media types of the answer.
 
 mod accept;
+mod access_log;
 mod answer;
 mod body;
+mod client;
+mod compression;
+mod cors;
+mod edge;
 mod params;
+mod request_id;
 mod routes;
 
-pub(crate) use routes::{Gateway, routes, trace};
+pub use client::ForwardedHeader;
+
+pub(crate) use answer::refusal;
+pub(crate) use client::Proxies;
+pub(crate) use compression::compressed;
+pub(crate) use cors::Cors;
+pub(crate) use edge::{Edge, Sender};
+pub(crate) use routes::{Gateway, routes};

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use async_graphql::parser::types::OperationType;
 use bytes::{Buf, Bytes};
-use comanda_schemas::TraceContext;
 use futures_util::{FutureExt, Stream};
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING};
 use http::{HeaderMap, Method, Response, StatusCode};
 use tracing::error;
 use warp::filters::path::FullPath;
@@ -16,12 +16,14 @@ use warp::ws::Ws;
 use warp::{Filter, Rejection, Reply};
 
 use super::accept::Media;
+use super::access_log::Learnt;
 use super::answer::{Refusal, respond};
-use super::{body, params};
-use crate::auth::Auth;
+use super::{Cors, Sender, body, params};
+use crate::auth::{Auth, Caller};
 use crate::execute::Executor;
 use crate::failure::{Code, Failure};
 use crate::params::Params;
+use crate::rate::{Prepaid, Rates};
 use crate::schema::Asker;
 use crate::{graphiql, ws};
 
@@ -29,13 +31,18 @@ use crate::{graphiql, ws};
 pub(crate) struct Gateway {
     pub executor: Executor,
     pub auth: Arc<Auth>,
+    pub rates: Arc<Rates>,
+    pub cors: Arc<Cors>,
     pub sockets: ws::Sockets,
     pub max_body: u64,
     pub body_timeout: Duration,
+    /// Whether anybody wants to know what is learnt of a request.
+    pub has_access_log: bool,
 }
 
 /// A request, its body yet to be read.
 struct Request<S> {
+    sender: Sender,
     method: Method,
     path: FullPath,
     query: String,
@@ -48,33 +55,40 @@ pub(crate) fn routes(
     gateway: Arc<Gateway>,
 ) -> impl Filter<Extract = (impl Reply,), Error = Infallible> + Clone {
     let sockets = gateway.clone();
-    let socket = warp::path!("graphql").and(warp::ws()).and(warp::header::headers_cloned()).map(
-        move |upgrade: Ws, headers: HeaderMap| {
+    let socket = warp::path!("graphql")
+        .and(warp::ws())
+        .and(warp::ext::get::<Sender>())
+        .and(warp::header::headers_cloned())
+        .map(move |upgrade: Ws, sender, headers| {
             let gateway = sockets.clone();
-            ws::upgrade(upgrade, headers, gateway)
-        },
-    );
+            ws::upgrade(upgrade, sender, headers, gateway)
+        });
     let query = warp::query::raw().or(warp::any().map(String::new)).unify();
-    let plain = warp::method()
+    let plain = warp::ext::get::<Sender>()
+        .and(warp::method())
         .and(warp::path::full())
         .and(query)
         .and(warp::header::headers_cloned())
         .and(warp::body::stream())
-        .then(move |method, path, query, headers, body| {
+        .then(move |sender, method, path, query, headers, body| {
             let gateway = gateway.clone();
             async move {
-                let request = Request { method, path, query, headers, body };
+                let request = Request { sender, method, path, query, headers, body };
                 let media = Media::negotiate(&request.headers).unwrap_or(Media::Json);
-                let serving = AssertUnwindSafe(gateway.serve(request));
-                match serving.catch_unwind().await {
-                    Ok(Ok(response)) => response,
-                    Ok(Err(refusal)) => refusal.respond(media),
-                    Err(_) => {
-                        error!("serving a request panicked");
-                        let failure = Failure::new(Code::Internal, "the gateway failed");
-                        Refusal::from(failure).respond(media)
-                    }
+                let mut learnt = Learnt::default();
+                let serving = AssertUnwindSafe(gateway.serve(request, &mut learnt));
+                let served = serving.catch_unwind().await.unwrap_or_else(|_| {
+                    error!("serving a request panicked");
+                    Err(Failure::new(Code::Internal, "the gateway failed").into())
+                });
+                let mut response = served.unwrap_or_else(|refusal| {
+                    learnt.code = Some(refusal.failure.code);
+                    refusal.respond(media)
+                });
+                if gateway.has_access_log {
+                    response.extensions_mut().insert(learnt);
                 }
+                response
             }
         });
     socket.or(plain).recover(refuse)
@@ -87,31 +101,35 @@ async fn refuse(_: Rejection) -> Result<Response<Bytes>, Infallible> {
 }
 
 impl Gateway {
-    async fn serve<S, B>(&self, request: Request<S>) -> Result<Response<Bytes>, Refusal>
+    async fn serve<S, B>(
+        &self,
+        request: Request<S>,
+        learnt: &mut Learnt,
+    ) -> Result<Response<Bytes>, Refusal>
     where
         S: Stream<Item = Result<B, warp::Error>>,
         B: Buf,
     {
         match request.path.as_str() {
-            "/graphql" => self.graphql(request).await,
+            "/graphql" => self.graphql(request, learnt).await,
             "/" => match request.method {
                 Method::GET | Method::HEAD => Ok(graphiql::page()),
                 _ => Err(Refusal::method("GET, HEAD", "this page is there to be read")),
             },
-            _ => Err(Refusal {
-                status: StatusCode::NOT_FOUND,
-                failure: Failure::new(Code::NotFound, "there is nothing here; try /graphql"),
-                allow: None,
-            }),
+            _ => Err(Failure::new(Code::NotFound, "there is nothing here; try /graphql").into()),
         }
     }
 
-    async fn graphql<S, B>(&self, request: Request<S>) -> Result<Response<Bytes>, Refusal>
+    async fn graphql<S, B>(
+        &self,
+        request: Request<S>,
+        learnt: &mut Learnt,
+    ) -> Result<Response<Bytes>, Refusal>
     where
         S: Stream<Item = Result<B, warp::Error>>,
         B: Buf,
     {
-        let Request { method, query, headers, body, .. } = request;
+        let Request { sender, method, query, headers, body, .. } = request;
         let is_post = match method {
             Method::POST => true,
             Method::GET => false,
@@ -125,15 +143,36 @@ impl Gateway {
             let message = "a POST has to be application/json in UTF-8";
             return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
         }
-        let caller = self.auth.caller(&headers).await?;
+        if is_post && is_encoded(&headers) {
+            let message = "the body of a request has to come without Content-Encoding";
+            let refusal = Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message);
+            return Err(refusal.with(ACCEPT_ENCODING, "identity"));
+        }
+        let caller = self.caller(&headers, sender).await?;
+        learnt.caller.clone_from(&caller);
+        let left = self.rates.request(sender.address, &caller)?;
         let params = if is_post {
             let body = body::read(body, self.max_body, self.body_timeout).await?;
             params::of_body(&body)?
         } else {
             params::of_query(&query)?
         };
-        let asker = Asker { caller, trace: trace(&headers) };
-        self.answer(media, params, asker, is_post).await
+        let asker = Asker { caller, trace: sender.trace, prepaid: Prepaid::default() };
+        let mut response = self.answer(media, params, asker, is_post, learnt).await?;
+        if let Some(left) = left {
+            response.headers_mut().extend(left.fields());
+        }
+        Ok(response)
+    }
+
+    /// Who sent these headers. Once too many wrong keys came from an address, keys are not even
+    /// looked at.
+    async fn caller(&self, headers: &HeaderMap, sender: Sender) -> Result<Caller, Refusal> {
+        let caller = self.auth.caller(headers).await;
+        if let Err(failure) = &caller {
+            self.rates.count_wrong_key(sender.address, failure)?;
+        }
+        Ok(caller?)
     }
 
     async fn answer(
@@ -142,11 +181,19 @@ impl Gateway {
         params: Params,
         asker: Asker,
         is_post: bool,
+        learnt: &mut Learnt,
     ) -> Result<Response<Bytes>, Refusal> {
+        if self.has_access_log {
+            learnt.name.clone_from(&params.operation_name);
+        }
         let prepared = match self.executor.prepare(params) {
             Ok(prepared) => prepared,
-            Err(answer) => return Ok(respond(media, &answer)),
+            Err(answer) => {
+                learnt.code = answer.code();
+                return Ok(respond(media, &answer));
+            }
         };
+        learnt.operation = Some(prepared.operation);
         match prepared.operation {
             OperationType::Query => {}
             OperationType::Mutation if is_post => {}
@@ -159,12 +206,14 @@ impl Gateway {
             }
         }
         let answer = self.executor.execute(prepared, asker).await;
+        learnt.code = answer.code();
         Ok(respond(media, &answer))
     }
 }
 
-/// The trace that the client is in, or a new one.
-pub(crate) fn trace(headers: &HeaderMap) -> TraceContext {
-    let parent = headers.get("traceparent").and_then(|value| value.to_str().ok());
-    parent.and_then(TraceContext::parse).unwrap_or_else(TraceContext::new_root)
+/// Whether the body is compressed. It would have to be bounded as it is and as it becomes; requests
+/// are too short to be worth that.
+fn is_encoded(headers: &HeaderMap) -> bool {
+    let mut encodings = headers.get_all(CONTENT_ENCODING).iter();
+    encodings.any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
 }

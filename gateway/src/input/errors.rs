@@ -69,7 +69,7 @@ impl UserError {
     pub fn of_failure(failure: Failure, path: &[&str]) -> Self {
         let code = match failure.code {
             Code::Forbidden | Code::Unauthenticated => ErrorCode::Forbidden,
-            Code::Overloaded => ErrorCode::Overloaded,
+            Code::Overloaded | Code::RateLimited => ErrorCode::Overloaded,
             Code::BrokerUnavailable | Code::ShuttingDown => ErrorCode::BrokerUnavailable,
             Code::OutcomeUnknown => ErrorCode::OutcomeUnknown,
             Code::BrokerRejected => ErrorCode::BrokerRejected,
@@ -83,6 +83,7 @@ impl UserError {
             | Code::AuthUnavailable
             | Code::ReceiptTimeout
             | Code::SlowConsumer
+            | Code::Timeout
             | Code::Internal => ErrorCode::Internal,
         };
         let retriable = failure.code.is_retriable();

@@ -1,5 +1,6 @@
 //! What resolvers can reach.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_graphql::Context;
@@ -10,6 +11,7 @@ use crate::auth::{Caller, Principal};
 use crate::failure::{Code, Failure};
 use crate::place::Placing;
 use crate::progress::Progress;
+use crate::rate::{Prepaid, Rates};
 use crate::receipt;
 use crate::updates::Updates;
 
@@ -31,6 +33,7 @@ pub(crate) struct House {
     pub progress: Progress,
     pub placing: Placing,
     pub updates: Updates,
+    pub rates: Arc<Rates>,
 }
 
 impl House {
@@ -76,6 +79,7 @@ impl House {
 pub(crate) struct Asker {
     pub caller: Caller,
     pub trace: TraceContext,
+    pub prepaid: Prepaid,
 }
 
 impl Asker {

@@ -38,9 +38,10 @@ impl Mutation {
         context: &Context<'_>,
         #[graphql(desc = "The order.")] input: PlaceOrderInput,
     ) -> Result<PlaceOrderPayload, Failure> {
-        let asker = Asker::of(context);
+        let (asker, house) = (Asker::of(context), House::of(context));
         let principal = asker.principal()?;
-        match place(House::of(context), asker, principal, input, &["input"]).await {
+        house.rates.orders(principal, &asker.prepaid, 1)?;
+        match place(house, asker, principal, input, &["input"]).await {
             Err(Refusal::Failed(failure)) => Err(failure),
             Err(Refusal::Wrong(errors)) => Ok(PlaceOrderPayload::refused(errors)),
             Ok(placed) => Ok(placed.into()),
@@ -63,6 +64,7 @@ impl Mutation {
             let message = format!("placeOrders takes at most {max} orders at one time");
             return Err(Failure::new(Code::LimitExceeded, message));
         }
+        house.rates.orders(principal, &asker.prepaid, inputs.len())?;
         let placing = inputs.into_iter().enumerate().map(async |(n, input)| {
             let n = n.to_string();
             let at = ["inputs", n.as_str()];

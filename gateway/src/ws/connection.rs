@@ -17,9 +17,10 @@ use super::operation::Operations;
 use super::protocol::{Close, FromClient, FromGateway};
 use crate::auth::{Credential, Grant};
 use crate::failure::{Code, Failure};
-use crate::http::{Gateway, trace};
+use crate::http::{Gateway, Sender};
 use crate::metrics::{Held, WEBSOCKETS};
 use crate::params::{Params, problem};
+use crate::rate::Prepaid;
 use crate::schema::Asker;
 
 /// How long the client may take to answer a close frame.
@@ -28,6 +29,7 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// A connection and what runs on it.
 pub(crate) struct Connection {
     gateway: Arc<Gateway>,
+    sender: Sender,
     headers: HeaderMap,
     /// Once the connection is acknowledged.
     asker: Option<Asker>,
@@ -47,6 +49,7 @@ impl Connection {
     /// Serves a socket until either side ends it.
     pub async fn serve(
         socket: WebSocket,
+        sender: Sender,
         headers: HeaderMap,
         gateway: Arc<Gateway>,
         is_ours: bool,
@@ -56,6 +59,7 @@ impl Connection {
             let (outgoing, queue) = mpsc::channel(gateway.sockets.queue);
             let mut connection = Self {
                 gateway,
+                sender,
                 headers,
                 asker: None,
                 end: std::future::pending().boxed(),
@@ -170,17 +174,26 @@ impl Connection {
             let auth = self.gateway.auth.clone();
             self.end = async move { auth.end_of(&grant).await }.boxed();
         }
-        self.asker = Some(Asker { caller, trace: trace(&self.headers) });
+        let (trace, prepaid) = (self.sender.trace, Prepaid::default());
+        self.asker = Some(Asker { caller, trace, prepaid });
         ControlFlow::Continue(Some(FromGateway::ConnectionAck.to_text()))
     }
 
     /// What the payload gives, or else the headers that asked for the WebSocket.
     async fn grant(&mut self, payload: &Map<String, Value>) -> Result<Option<Grant>, Failure> {
-        let shown = match Credential::of_payload(payload)? {
-            None => Credential::of_headers(&self.headers)?,
-            shown => shown,
+        let shown = Credential::of_payload(payload).and_then(|shown| match shown {
+            None => Credential::of_headers(&self.headers),
+            shown => Ok(shown),
+        });
+        let grant = match shown {
+            Ok(shown) => self.gateway.auth.grant(shown).await,
+            Err(failure) => Err(failure),
         };
-        self.gateway.auth.grant(shown).await
+        if let Err(failure) = &grant {
+            let counted = self.gateway.rates.count_wrong_key(self.sender.address, failure);
+            counted.map_err(|left| Failure::from(&left))?;
+        }
+        grant
     }
 
     fn subscribe(&mut self, id: String, params: Params) -> Step {
@@ -201,6 +214,9 @@ impl Connection {
         if self.operations.len() >= max {
             let message = format!("a WebSocket has at most {max} operations at one time");
             return error(Failure::new(Code::LimitExceeded, message));
+        }
+        if let Err(left) = self.gateway.rates.request(self.sender.address, &asker.caller) {
+            return error((&left).into());
         }
         match self.gateway.executor.prepare(params) {
             Ok(prepared) => {

@@ -84,9 +84,10 @@ impl Close {
         Self::new(1009, "a message is too large, or not one of WebSocket")
     }
 
-    /// One of the codes that IANA registers for WebSockets.
+    /// Too many wrong keys came from this address, or the keys of tokens can't be had. Clients of
+    /// the protocol connect again after a pause (1013 of the IANA registry of close codes).
     pub fn try_again_later() -> Self {
-        Self::new(1013, "the keys that tokens are verified with can't be had now")
+        Self::new(1013, "Try again later")
     }
 
     pub fn bad_message(why: &str) -> Self {

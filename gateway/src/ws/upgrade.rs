@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderMap;
 use http::header::{HeaderValue, SEC_WEBSOCKET_PROTOCOL};
-use http::{HeaderMap, StatusCode};
+use metrics::counter;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -16,7 +17,9 @@ use super::connection::Connection;
 use super::protocol::NAME;
 use crate::Options;
 use crate::config::millis;
-use crate::http::Gateway;
+use crate::failure::{Code, Failure};
+use crate::http::{Gateway, Sender, refusal};
+use crate::metrics::WEBSOCKETS_REFUSED_TOTAL;
 
 /// What all WebSockets of a gateway share.
 pub(crate) struct Sockets {
@@ -47,16 +50,28 @@ impl Sockets {
 }
 
 /// Answers a request for a WebSocket.
-pub(crate) fn upgrade(upgrade: Ws, headers: HeaderMap, gateway: Arc<Gateway>) -> Response {
+pub(crate) fn upgrade(
+    upgrade: Ws,
+    sender: Sender,
+    headers: HeaderMap,
+    gateway: Arc<Gateway>,
+) -> Response {
+    let refuse = |reason: &'static str, code, message: &'static str| {
+        counter!(WEBSOCKETS_REFUSED_TOTAL, "reason" => reason).increment(1);
+        refusal(Failure::new(code, message)).into_response()
+    };
+    if !gateway.cors.allows_socket(&headers) {
+        return refuse("origin", Code::Forbidden, "pages of this origin may not open WebSockets");
+    }
     let sockets = &gateway.sockets;
     let Ok(slot) = sockets.slots.clone().try_acquire_owned() else {
-        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+        return refuse("full", Code::Overloaded, "there are too many WebSockets");
     };
     let tracked = sockets.tracker.token();
     let is_ours = offers(&headers);
     let upgrade = upgrade.max_message_size(sockets.max_message).max_frame_size(sockets.max_message);
     let reply = upgrade.on_upgrade(move |socket| async move {
-        Connection::serve(socket, headers, gateway, is_ours).await;
+        Connection::serve(socket, sender, headers, gateway, is_ours).await;
         drop((slot, tracked));
     });
     let mut response = reply.into_response();

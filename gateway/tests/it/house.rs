@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use comanda_gateway::{ApiKey, JwtOptions, Options, Parts, Service};
+use comanda_gateway::{ApiKey, ForwardedHeader, JwtOptions, Options, Parts, Service};
 use comanda_producer::Producer;
 use comanda_sandbox::{Broker, registry};
 use comanda_schemas::{Encoder, Event, KafkaOptions, Registry, RegistryOptions, Topic, TopicNames};
@@ -70,9 +70,25 @@ pub fn options() -> Options {
             max_cached_tokens: 100,
         },
         max_connections: 1000,
+        max_connections_per_address: 0,
+        trusted_proxies: vec![],
+        forwarded_header: ForwardedHeader::XForwardedFor,
+        operator_rate: 0,
+        operator_burst: 0,
+        customer_rate: 0,
+        customer_burst: 0,
+        address_rate: 0,
+        address_burst: 0,
+        wrong_keys_per_minute: 0,
+        wrong_keys_burst: 0,
+        max_rate_keys: 1000,
+        cors_origins: vec![],
+        compress_min_bytes: 1024,
+        access_log: false,
         max_body_bytes: 1 << 20,
         head_timeout_ms: 10_000,
         body_timeout_ms: 10_000,
+        request_timeout_ms: 30_000,
         max_tokens: 10_000,
         max_depth: 15,
         max_complexity: 5_000,

@@ -1,15 +1,22 @@
 //! The gateway through its front door: on librdkafka's mock cluster, the sandbox's registry and an
 //! order store in a temporary folder.
 
+mod access_log;
+mod answers;
+mod cors;
+mod deadlines;
 mod hostile;
 mod house;
 mod http;
+mod http2;
 mod issuer;
 mod keys;
 mod lifecycle;
 mod outsiders;
 mod placing;
 mod projector;
+mod rates;
+mod raw;
 mod reading;
 mod sockets;
 mod tokens;

@@ -16,7 +16,10 @@ const LIST: &str = "query($filter: OrderFilter) {
 const WATCH: &str = "subscription($id: ID, $after: String) {
     orderUpdates(orderId: $id, after: $after) { cursor orderId } }";
 
-/// All of an answer but its time.
+/// Headers that differ from answer to answer.
+const OF_ITS_OWN: [&str; 3] = ["date", "x-request-id", "traceparent"];
+
+/// All of an answer but what is its own.
 #[derive(Debug, PartialEq)]
 struct Whole {
     status: u16,
@@ -28,7 +31,8 @@ async fn ask(house: &House, key: &str, query: &str, variables: Value) -> Result<
     let request = house.http.post(house.url()).bearer_auth(key);
     let request = request.header("accept", "application/graphql-response+json");
     let response = request.json(&json!({ "query": query, "variables": variables })).send().await?;
-    let headers = response.headers().iter().filter(|(name, _)| *name != "date");
+    let headers =
+        response.headers().iter().filter(|(name, _)| !OF_ITS_OWN.contains(&name.as_str()));
     let headers =
         headers.map(|(name, value)| Ok((name.as_str().to_owned(), value.to_str()?.to_owned())));
     let headers = headers.collect::<Result<_>>()?;
