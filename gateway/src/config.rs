@@ -26,11 +26,27 @@ pub struct Options {
     pub body_timeout_ms: u64,
     /// Tokens of a GraphQL document.
     pub max_tokens: u32,
+    /// Operations of a GraphQL document.
+    pub max_operations: u32,
     /// Depth of a GraphQL document: fields within fields, fragments included.
     pub max_depth: u32,
     /// Fields of a GraphQL document, fragments expanded, those below a list of orders multiplied
     /// by the size of its page.
     pub max_complexity: u32,
+    /// Fields at the root of an operation, fragments expanded.
+    pub max_root_fields: u32,
+    /// Aliases in a GraphQL document, fragments expanded.
+    pub max_aliases: u32,
+    /// Directives in a GraphQL document, fragments expanded.
+    pub max_directives: u32,
+    /// Values in the variables of a request, lists and objects counted as well.
+    pub max_variable_values: u32,
+    /// Depth of the variables of a request: values within values.
+    pub max_variable_depth: u32,
+    /// Valid documents that are kept parsed, at least 1.
+    pub document_cache_entries: u32,
+    /// What they may take in memory, in bytes, at least 1.
+    pub document_cache_bytes: u64,
     /// Orders in one `placeOrders`, at least 1.
     pub max_batch: u32,
     /// Lines of one order, at least 1.
@@ -64,7 +80,9 @@ impl Options {
         let refuse = |key, problem: &str| Err(Error::Options { key, problem: problem.into() });
         let at_least_one = [
             ("max_connections", self.max_connections),
-            ("max_body_bytes", self.max_body_bytes.try_into().unwrap_or(u32::MAX)),
+            ("max_body_bytes", at_most_u32(self.max_body_bytes)),
+            ("document_cache_entries", self.document_cache_entries),
+            ("document_cache_bytes", at_most_u32(self.document_cache_bytes)),
             ("max_batch", self.max_batch),
             ("max_lines", self.max_lines),
             ("ws_max_operations", self.ws_max_operations),
@@ -84,6 +102,10 @@ impl Options {
         }
         Ok(())
     }
+}
+
+fn at_most_u32(setting: u64) -> u32 {
+    u32::try_from(setting).unwrap_or(u32::MAX)
 }
 
 /// Milliseconds of a setting.

@@ -8,6 +8,7 @@
 
 mod auth;
 mod config;
+mod documents;
 mod error;
 mod execute;
 mod failure;

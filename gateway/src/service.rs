@@ -12,13 +12,14 @@ use tokio_util::task::TaskTracker;
 
 use crate::auth::Keys;
 use crate::config::millis;
+use crate::documents::Documents;
 use crate::execute::Executor;
 use crate::http::{Gateway, routes};
 use crate::place::Placing;
 use crate::progress::Progress;
 use crate::schema::{self, House, Limits};
 use crate::updates::{Sources, Updates};
-use crate::{Error, Options, server, ws};
+use crate::{Error, Options, limits, server, ws};
 
 /// What the gateway stands on.
 pub struct Parts {
@@ -89,15 +90,11 @@ impl Service {
             max_lines: options.max_lines as usize,
             receipt_wait,
         };
+        let documents = Documents::new(&options, limits);
         let schema = schema::build(House { limits, names, store, progress, placing, updates });
         let sockets = TaskTracker::new();
         let gateway = Gateway {
-            executor: Executor::new(
-                schema,
-                options.max_tokens as usize,
-                limits.max_depth,
-                limits.max_complexity,
-            ),
+            executor: Executor::new(schema, documents, limits::Limits::of(&options)),
             keys: Arc::new(keys),
             sockets: ws::Sockets::new(&options, sockets.clone(), shutdown.clone()),
             max_body: options.max_body_bytes,
