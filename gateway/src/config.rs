@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::auth::{ApiKey, Keys};
-use crate::{Error, limits};
+use crate::{Audience, Error, limits};
 
 /// Settings of the gateway.
 #[derive(Debug, Clone, Deserialize)]
@@ -47,6 +47,9 @@ pub struct Options {
     pub document_cache_entries: u32,
     /// What they may take in memory, in bytes, at least 1.
     pub document_cache_bytes: u64,
+    /// Who may introspect the schema and gets suggestions in messages. GraphiQL is served where it
+    /// is anybody at all.
+    pub introspection: Audience,
     /// Orders in one `placeOrders`, at least 1.
     pub max_batch: u32,
     /// Lines of one order, at least 1.

@@ -13,8 +13,11 @@ use metrics::{counter, histogram};
 use serde::Serialize;
 use tracing::error;
 
+use crate::Options;
+use crate::auth::Caller;
 use crate::documents::Documents;
 use crate::failure::{Code, Failure, extensions};
+use crate::introspection::{self, Audience};
 use crate::limits::Limits;
 use crate::metrics::{Held, IN_FLIGHT, REQUEST_SECONDS, REQUESTS_TOTAL};
 use crate::params::Params;
@@ -45,24 +48,33 @@ pub(crate) struct Executor {
     schema: Schema,
     documents: Arc<Documents>,
     limits: Limits,
+    introspection: Audience,
 }
 
 impl Executor {
-    pub fn new(schema: Schema, documents: Documents, limits: Limits) -> Self {
-        Self { schema, documents: Arc::new(documents), limits }
+    pub fn new(schema: Schema, documents: Documents, options: &Options) -> Self {
+        let (limits, introspection) = (Limits::of(options), options.introspection);
+        Self { schema, documents: Arc::new(documents), limits, introspection }
     }
 
     /// Finds the document and its operation, and validates them with the variables.
-    pub fn prepare(&self, params: Params) -> Result<Prepared, Answer> {
+    pub fn prepare(&self, params: Params, caller: &Caller) -> Result<Prepared, Answer> {
         let Params { query, operation_name, mut variables } = params;
         let refuse = |errors| Answer::refused(errors, Code::ParseFailed).counted("none");
         let refuse_one = |failure: Failure| refuse(vec![failure.into_server_error()]);
         self.limits.check_variables(&variables).map_err(refuse_one)?;
         let found = self.documents.find(&query).map_err(|error| refuse(vec![error]))?;
+        let may_look = self.introspection.includes(caller);
+        if found.document.introspects && !may_look {
+            return Err(refuse_one(introspection::refused()));
+        }
         let parsed = &found.document.parsed;
         let operation = operation(parsed, operation_name.as_deref()).map_err(refuse_one)?;
         let named = (operation_name.as_deref(), operation);
-        self.documents.validate(&found, named, &mut variables).map_err(|errors| {
+        self.documents.validate(&found, named, &mut variables).map_err(|mut errors| {
+            if !may_look {
+                errors.iter_mut().for_each(introspection::conceal);
+            }
             Answer::refused(errors, Code::ValidationFailed).counted(name(operation.ty))
         })?;
         let operation = operation.ty;

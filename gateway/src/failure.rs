@@ -68,6 +68,8 @@ codes! {
     Unauthenticated = "UNAUTHENTICATED", UNAUTHORIZED, false;
     /// The key does not allow it.
     Forbidden = "FORBIDDEN", FORBIDDEN, false;
+    /// The schema is not shown to the caller.
+    IntrospectionDisabled = "INTROSPECTION_DISABLED", FORBIDDEN, false;
     /// There is no such order, or none that the caller may see.
     NotFound = "NOT_FOUND", NOT_FOUND, false;
     /// Too much is in flight; nothing was stored.

@@ -19,7 +19,7 @@ use crate::place::Placing;
 use crate::progress::Progress;
 use crate::schema::{self, House, Limits};
 use crate::updates::{Sources, Updates};
-use crate::{Error, Options, limits, server, ws};
+use crate::{Audience, Error, Options, server, ws};
 
 /// What the gateway stands on.
 pub struct Parts {
@@ -94,9 +94,10 @@ impl Service {
         let schema = schema::build(House { limits, names, store, progress, placing, updates });
         let sockets = TaskTracker::new();
         let gateway = Gateway {
-            executor: Executor::new(schema, documents, limits::Limits::of(&options)),
+            executor: Executor::new(schema, documents, &options),
             keys: Arc::new(keys),
             sockets: ws::Sockets::new(&options, sockets.clone(), shutdown.clone()),
+            has_page: options.introspection != Audience::Nobody,
             max_body: options.max_body_bytes,
             body_timeout: millis(options.body_timeout_ms),
         };

@@ -26,7 +26,7 @@ use self::validator::Validator;
 use crate::failure::Failure;
 use crate::limits::Limits;
 use crate::metrics::DOCUMENTS_TOTAL;
-use crate::{Options, schema};
+use crate::{Options, introspection, schema};
 
 /// What a token takes when it is parsed, in bytes; a list of short fields has the most.
 const BYTES_PER_TOKEN: usize = 256;
@@ -34,6 +34,8 @@ const BYTES_PER_TOKEN: usize = 256;
 /// A document that is within the limits.
 pub(crate) struct Document {
     pub parsed: ExecutableDocument,
+    /// Whether it asks for more of the schema than `__typename`.
+    pub introspects: bool,
     arguments: Arguments,
     /// About what it takes in memory.
     bytes: usize,
@@ -83,7 +85,8 @@ impl Documents {
         self.limits.check_document(&parsed).map_err(Failure::into_server_error)?;
         let arguments = Arguments::of(&parsed, &self.registry);
         let bytes = text.len() + tokens * BYTES_PER_TOKEN;
-        Ok(Document { parsed, arguments, bytes })
+        let introspects = introspection::is_in(&parsed);
+        Ok(Document { parsed, introspects, arguments, bytes })
     }
 
     /// Validates a document together with the variables of a request, as far as that was not done

@@ -30,6 +30,8 @@ pub(crate) struct Gateway {
     pub executor: Executor,
     pub keys: Arc<Keys>,
     pub sockets: ws::Sockets,
+    /// Whether GraphiQL is served.
+    pub has_page: bool,
     pub max_body: u64,
     pub body_timeout: Duration,
 }
@@ -94,7 +96,7 @@ impl Gateway {
     {
         match request.path.as_str() {
             "/graphql" => self.graphql(request).await,
-            "/" => match request.method {
+            "/" if self.has_page => match request.method {
                 Method::GET | Method::HEAD => Ok(graphiql::page()),
                 _ => Err(Refusal::method("GET, HEAD", "this page is there to be read")),
             },
@@ -143,7 +145,7 @@ impl Gateway {
         asker: Asker,
         is_post: bool,
     ) -> Result<Response<Bytes>, Refusal> {
-        let prepared = match self.executor.prepare(params) {
+        let prepared = match self.executor.prepare(params, &asker.caller) {
             Ok(prepared) => prepared,
             Err(answer) => return Ok(respond(media, &answer)),
         };

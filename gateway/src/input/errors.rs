@@ -79,6 +79,7 @@ impl UserError {
             | Code::ValidationFailed
             | Code::LimitExceeded
             | Code::Invalid
+            | Code::IntrospectionDisabled
             | Code::NotFound
             | Code::ReceiptTimeout
             | Code::SlowConsumer

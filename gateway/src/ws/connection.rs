@@ -191,7 +191,7 @@ impl Connection {
             let message = format!("a WebSocket has at most {max} operations at one time");
             return error(Failure::new(Code::LimitExceeded, message));
         }
-        match self.gateway.executor.prepare(params) {
+        match self.gateway.executor.prepare(params, &asker.caller) {
             Ok(prepared) => {
                 let asker = asker.clone();
                 self.operations.start(id, &self.gateway.executor, prepared, asker);

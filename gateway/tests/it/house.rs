@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use comanda_gateway::{ApiKey, Options, Parts, Service};
+use comanda_gateway::{ApiKey, Audience, Options, Parts, Service};
 use comanda_producer::Producer;
 use comanda_sandbox::{Broker, registry};
 use comanda_schemas::{Encoder, Event, KafkaOptions, Registry, RegistryOptions, Topic, TopicNames};
@@ -65,6 +65,7 @@ pub fn options() -> Options {
         max_variable_depth: 15,
         document_cache_entries: 1_000,
         document_cache_bytes: 32 << 20,
+        introspection: Audience::Everybody,
         max_batch: 100,
         max_lines: 200,
         receipt_wait_ms: 10_000,

@@ -5,6 +5,7 @@ mod documents;
 mod hostile;
 mod house;
 mod http;
+mod introspection;
 mod lifecycle;
 mod placing;
 mod projector;
