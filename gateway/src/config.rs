@@ -50,6 +50,12 @@ pub struct Options {
     /// Who may introspect the schema and gets suggestions in messages. GraphiQL is served where it
     /// is anybody at all.
     pub introspection: Audience,
+    /// Path of a manifest of documents that clients ask for by their ids; `""` for none.
+    pub persisted_documents: String,
+    /// Who may send documents that are not in the manifest.
+    pub ad_hoc_documents: Audience,
+    /// Whether clients may ask for a document by the SHA-256 of its text, once it was sent.
+    pub automatic_persisted_queries: bool,
     /// Orders in one `placeOrders`, at least 1.
     pub max_batch: u32,
     /// Lines of one order, at least 1.
@@ -99,6 +105,9 @@ impl Options {
         }
         if self.max_depth as usize > limits::MAX_NESTING {
             return refuse("max_depth", &format!("must be at most {}", limits::MAX_NESTING));
+        }
+        if self.ad_hoc_documents != Audience::Everybody && self.persisted_documents.is_empty() {
+            return refuse("ad_hoc_documents", "can be limited only with persisted_documents");
         }
         if self.ws_ping_ms == 0 {
             return refuse("ws_ping_ms", "must be above 0");

@@ -59,11 +59,11 @@ impl Executor {
 
     /// Finds the document and its operation, and validates them with the variables.
     pub fn prepare(&self, params: Params, caller: &Caller) -> Result<Prepared, Answer> {
-        let Params { query, operation_name, mut variables } = params;
+        let Params { document, operation_name, mut variables } = params;
         let refuse = |errors| Answer::refused(errors, Code::ParseFailed).counted("none");
         let refuse_one = |failure: Failure| refuse(vec![failure.into_server_error()]);
         self.limits.check_variables(&variables).map_err(refuse_one)?;
-        let found = self.documents.find(&query).map_err(|error| refuse(vec![error]))?;
+        let found = self.documents.find(&document, caller).map_err(|error| refuse(vec![error]))?;
         let may_look = self.introspection.includes(caller);
         if found.document.introspects && !may_look {
             return Err(refuse_one(introspection::refused()));

@@ -41,6 +41,7 @@ pub struct Service {
     addr: SocketAddr,
     options: Options,
     keys: Keys,
+    documents: Documents,
     parts: Parts,
 }
 
@@ -49,10 +50,11 @@ impl Service {
     pub async fn build(options: Options, parts: Parts) -> Result<Self, Error> {
         options.validate()?;
         let keys = Keys::parse(&options.api_keys)?;
+        let documents = Documents::new(&options, limits(&options))?;
         let failed = |source| Error::Bind { addr: options.listen, source };
         let listener = TcpListener::bind(options.listen).await.map_err(failed)?;
         let addr = listener.local_addr().map_err(failed)?;
-        Ok(Self { listener, addr, options, keys, parts })
+        Ok(Self { listener, addr, options, keys, documents, parts })
     }
 
     /// Where it listens.
@@ -62,7 +64,7 @@ impl Service {
 
     /// Serves until `shutdown`, then finishes accepted requests within the time of `drain_ms`.
     pub async fn run_until_stopped(self, shutdown: CancellationToken) -> Result<(), Error> {
-        let Self { listener, options, keys, parts, .. } = self;
+        let Self { listener, options, keys, documents, parts, .. } = self;
         let Parts { producer, store, registry, kafka, names } = parts;
         let progress = Progress::new(store.clone());
         let placing = Placing::new(
@@ -83,14 +85,7 @@ impl Service {
         };
         let queue = options.subscriber_queue as usize;
         let updates = Updates::new(sources, queue, receipt_wait, shutdown.clone());
-        let limits = Limits {
-            max_depth: options.max_depth as usize,
-            max_complexity: options.max_complexity as usize,
-            max_batch: options.max_batch as usize,
-            max_lines: options.max_lines as usize,
-            receipt_wait,
-        };
-        let documents = Documents::new(&options, limits);
+        let limits = limits(&options);
         let schema = schema::build(House { limits, names, store, progress, placing, updates });
         let sockets = TaskTracker::new();
         let gateway = Gateway {
@@ -109,5 +104,16 @@ impl Service {
         server::serve(listener, routes(Arc::new(gateway)), limits, sockets, shutdown).await;
         housekeeping.abort();
         Ok(())
+    }
+}
+
+/// The limits that the schema itself knows.
+fn limits(options: &Options) -> Limits {
+    Limits {
+        max_depth: options.max_depth as usize,
+        max_complexity: options.max_complexity as usize,
+        max_batch: options.max_batch as usize,
+        max_lines: options.max_lines as usize,
+        receipt_wait: millis(options.receipt_wait_ms),
     }
 }

@@ -12,10 +12,10 @@ use super::Document;
 const SHARDS: usize = 8;
 
 /// SHA-256 of a text: two documents are never taken for each other.
-pub(crate) type Digest = [u8; 32];
+pub(super) type Digest = [u8; 32];
 
 /// The digest of a document.
-pub(crate) fn digest(text: &str) -> Digest {
+pub(super) fn digest(text: &str) -> Digest {
     Sha256::digest(text.as_bytes()).into()
 }
 

@@ -10,6 +10,8 @@
 mod arguments;
 mod cache;
 mod coercion;
+mod listed;
+mod persisted;
 mod validator;
 
 use std::sync::Arc;
@@ -21,12 +23,15 @@ use async_graphql::{ServerError, Variables};
 use metrics::counter;
 
 use self::arguments::Arguments;
-use self::cache::{Cache, Digest, digest};
+use self::cache::{Cache, Digest};
+use self::persisted::Persisted;
 use self::validator::Validator;
+use crate::auth::Caller;
 use crate::failure::Failure;
 use crate::limits::Limits;
 use crate::metrics::DOCUMENTS_TOTAL;
-use crate::{Options, introspection, schema};
+use crate::params::Wanted;
+use crate::{Error, Options, introspection, schema};
 
 /// What a token takes when it is parsed, in bytes; a list of short fields has the most.
 const BYTES_PER_TOKEN: usize = 256;
@@ -53,27 +58,42 @@ pub(crate) struct Documents {
     limits: Limits,
     registry: Registry,
     validator: Validator,
+    persisted: Persisted,
     cache: Cache,
 }
 
 impl Documents {
-    pub fn new(options: &Options, limits: schema::Limits) -> Self {
-        let documents = options.document_cache_entries as usize;
-        Self {
+    /// Each document on the list has to be GraphQL and within the limits.
+    pub fn new(options: &Options, limits: schema::Limits) -> Result<Self, Error> {
+        let entries = options.document_cache_entries as usize;
+        let documents = Self {
             limits: Limits::of(options),
             registry: schema::registry(),
             validator: Validator::new(limits),
-            cache: Cache::new(documents, options.document_cache_bytes),
+            persisted: Persisted::new(options)?,
+            cache: Cache::new(entries, options.document_cache_bytes),
+        };
+        for (id, text) in documents.persisted.listed() {
+            documents.parse(text).map_err(|error| Error::Options {
+                key: "persisted_documents",
+                problem: format!("has {id:?}, which is not taken: {}", error.message),
+            })?;
         }
+        Ok(documents)
     }
 
-    /// The document with this text, where it is GraphQL and within the limits.
-    pub fn find(&self, text: &str) -> Result<Found, ServerError> {
-        let digest = digest(text);
+    /// The document that the caller wants, where it is GraphQL and within the limits.
+    pub fn find(&self, wanted: &Wanted, caller: &Caller) -> Result<Found, ServerError> {
+        let meant = self.persisted.resolve(wanted, caller).map_err(Failure::into_server_error)?;
+        let digest = meant.digest;
         if let Some(document) = self.cache.get(&digest) {
             counter!(DOCUMENTS_TOTAL, "outcome" => "known").increment(1);
             return Ok(Found { document, digest, is_valid: true });
         }
+        let Some(text) = meant.text else {
+            counter!(DOCUMENTS_TOTAL, "outcome" => "not_found").increment(1);
+            return Err(persisted::not_found().into_server_error());
+        };
         counter!(DOCUMENTS_TOTAL, "outcome" => "parsed").increment(1);
         let document = Arc::new(self.parse(text)?);
         Ok(Found { document, digest, is_valid: false })

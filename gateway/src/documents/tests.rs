@@ -24,12 +24,17 @@ fn documents_of(entries: usize, bytes: u64) -> Documents {
         limits: crate::limits::generous(),
         registry: schema::registry(),
         validator: Validator::new(limits()),
+        persisted: Persisted::automatic(),
         cache: Cache::new(entries, bytes),
     }
 }
 
 fn documents() -> Documents {
     documents_of(1000, 1 << 24)
+}
+
+fn find(documents: &Documents, text: &str) -> Result<Found, ServerError> {
+    documents.find(&Wanted::Text(text.into()), &None)
 }
 
 /// The schema that executes, without the execution.
@@ -46,7 +51,7 @@ fn check(
     variables: &Value,
 ) -> (bool, Vec<String>) {
     let mut variables = Variables::from_json(variables.clone());
-    let found = match documents.find(text) {
+    let found = match find(documents, text) {
         Ok(found) => found,
         Err(error) => return (false, vec![error.message]),
     };
@@ -277,14 +282,14 @@ fn a_document_that_is_not_valid_is_not_kept() {
 fn the_documents_that_are_kept_are_bounded_in_number_and_in_bytes() {
     let executing = executing();
     let text = |n: usize| format!("{{ a{n}: order(id: \"x\") {{ id }} }}");
-    let one = documents().find(&text(100)).unwrap().document.bytes;
+    let one = find(&documents(), &text(100)).unwrap().document.bytes;
     let few = documents_of(64, 1 << 30);
     let small = documents_of(1_000, 64 * one as u64);
     for documents in [&few, &small] {
         for n in 100..1_000 {
             check(documents, &executing, &text(n), &json!({}));
         }
-        let known = (100..1_000).filter(|n| documents.find(&text(*n)).unwrap().is_valid);
+        let known = (100..1_000).filter(|n| find(documents, &text(*n)).unwrap().is_valid);
         // Each shard holds its part.
         let known = known.count();
         assert!((32..=64).contains(&known), "{known}");

@@ -80,6 +80,10 @@ impl UserError {
             | Code::LimitExceeded
             | Code::Invalid
             | Code::IntrospectionDisabled
+            | Code::DocumentNotListed
+            | Code::PersistedQueryNotFound
+            | Code::PersistedQueryNotSupported
+            | Code::PersistedQueryHashMismatch
             | Code::NotFound
             | Code::ReceiptTimeout
             | Code::SlowConsumer

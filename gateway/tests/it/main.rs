@@ -7,6 +7,7 @@ mod house;
 mod http;
 mod introspection;
 mod lifecycle;
+mod persisted;
 mod placing;
 mod projector;
 mod reading;
