@@ -76,6 +76,11 @@ pub struct Options {
     pub ws_max_operations: u32,
     /// Messages that wait to be sent on one WebSocket, at least 1.
     pub ws_queue: u32,
+    /// Server-Sent Events: streams at one time, at least 1.
+    pub max_event_streams: u32,
+    /// How often a comment keeps an event stream alive, in milliseconds; a client that takes
+    /// nothing for two such times is gone.
+    pub event_stream_ping_ms: u64,
     /// Events that wait for one subscriber before it is cut off as too slow, at least 1.
     pub subscriber_queue: u32,
     /// How long accepted requests may go on after the shutdown, in milliseconds.
@@ -94,6 +99,7 @@ impl Options {
             ("document_cache_bytes", at_most_u32(self.document_cache_bytes)),
             ("max_batch", self.max_batch),
             ("max_lines", self.max_lines),
+            ("max_event_streams", self.max_event_streams),
             ("ws_max_operations", self.ws_max_operations),
             ("ws_queue", self.ws_queue),
             ("subscriber_queue", self.subscriber_queue),
@@ -109,8 +115,12 @@ impl Options {
         if self.ad_hoc_documents != Audience::Everybody && self.persisted_documents.is_empty() {
             return refuse("ad_hoc_documents", "can be limited only with persisted_documents");
         }
-        if self.ws_ping_ms == 0 {
-            return refuse("ws_ping_ms", "must be above 0");
+        let above_zero =
+            [("ws_ping_ms", self.ws_ping_ms), ("event_stream_ping_ms", self.event_stream_ping_ms)];
+        for (key, value) in above_zero {
+            if value == 0 {
+                return refuse(key, "must be above 0");
+            }
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! The gateway: GraphQL in front, Kafka and the order store behind.
 //!
-//! - [`Options`] → [`Service::build`] → [`Service::run_until_stopped`]: `/graphql` over HTTP and
-//!   WebSocket, GraphiQL at `/`
+//! - [`Options`] → [`Service::build`] → [`Service::run_until_stopped`]: `/graphql` over HTTP,
+//!   Server-Sent Events and WebSocket, GraphiQL at `/`
 //! - [`ApiKey`], [`hash_key`]: who may come in
 //! - [`sdl`]: the schema in GraphQL's own language
 //! - [`metrics`]: the names of what is measured

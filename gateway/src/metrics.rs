@@ -17,6 +17,8 @@ pub const REFUSED_TOTAL: &str = "comanda_gateway_refused_total";
 pub const CONNECTIONS: &str = "comanda_gateway_connections";
 /// Open WebSockets (gauge).
 pub const WEBSOCKETS: &str = "comanda_gateway_websockets";
+/// Open event streams (gauge).
+pub const EVENT_STREAMS: &str = "comanda_gateway_event_streams";
 /// Subscriptions that are open (gauge).
 pub const SUBSCRIPTIONS: &str = "comanda_gateway_subscriptions";
 /// Subscribers that were cut off because they were too slow (counter).

@@ -14,7 +14,7 @@ use crate::auth::Keys;
 use crate::config::millis;
 use crate::documents::Documents;
 use crate::execute::Executor;
-use crate::http::{Gateway, routes};
+use crate::http::{Gateway, Streams, routes};
 use crate::place::Placing;
 use crate::progress::Progress;
 use crate::schema::{self, House, Limits};
@@ -92,6 +92,7 @@ impl Service {
             executor: Executor::new(schema, documents, &options),
             keys: Arc::new(keys),
             sockets: ws::Sockets::new(&options, sockets.clone(), shutdown.clone()),
+            streams: Streams::new(&options, shutdown.clone()),
             has_page: options.introspection != Audience::Nobody,
             max_body: options.max_body_bytes,
             body_timeout: millis(options.body_timeout_ms),

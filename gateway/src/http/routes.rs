@@ -15,9 +15,9 @@ use warp::filters::path::FullPath;
 use warp::ws::Ws;
 use warp::{Filter, Rejection, Reply};
 
-use super::accept::Media;
+use super::accept::{Events, Media};
 use super::answer::{Refusal, respond};
-use super::{body, params};
+use super::{body, params, sse};
 use crate::auth::Keys;
 use crate::execute::Executor;
 use crate::failure::{Code, Failure};
@@ -30,6 +30,7 @@ pub(crate) struct Gateway {
     pub executor: Executor,
     pub keys: Arc<Keys>,
     pub sockets: ws::Sockets,
+    pub streams: sse::Streams,
     /// Whether GraphiQL is served.
     pub has_page: bool,
     pub max_body: u64,
@@ -70,11 +71,11 @@ pub(crate) fn routes(
                 let serving = AssertUnwindSafe(gateway.serve(request));
                 match serving.catch_unwind().await {
                     Ok(Ok(response)) => response,
-                    Ok(Err(refusal)) => refusal.respond(media),
+                    Ok(Err(refusal)) => refusal.respond(media).into_response(),
                     Err(_) => {
                         error!("serving a request panicked");
                         let failure = Failure::new(Code::Internal, "the gateway failed");
-                        Refusal::from(failure).respond(media)
+                        Refusal::from(failure).respond(media).into_response()
                     }
                 }
             }
@@ -89,7 +90,7 @@ async fn refuse(_: Rejection) -> Result<Response<Bytes>, Infallible> {
 }
 
 impl Gateway {
-    async fn serve<S, B>(&self, request: Request<S>) -> Result<Response<Bytes>, Refusal>
+    async fn serve<S, B>(&self, request: Request<S>) -> Result<warp::reply::Response, Refusal>
     where
         S: Stream<Item = Result<B, warp::Error>>,
         B: Buf,
@@ -97,7 +98,7 @@ impl Gateway {
         match request.path.as_str() {
             "/graphql" => self.graphql(request).await,
             "/" if self.has_page => match request.method {
-                Method::GET | Method::HEAD => Ok(graphiql::page()),
+                Method::GET | Method::HEAD => Ok(graphiql::page().into_response()),
                 _ => Err(Refusal::method("GET, HEAD", "this page is there to be read")),
             },
             _ => Err(Refusal {
@@ -108,7 +109,7 @@ impl Gateway {
         }
     }
 
-    async fn graphql<S, B>(&self, request: Request<S>) -> Result<Response<Bytes>, Refusal>
+    async fn graphql<S, B>(&self, request: Request<S>) -> Result<warp::reply::Response, Refusal>
     where
         S: Stream<Item = Result<B, warp::Error>>,
         B: Buf,
@@ -119,10 +120,16 @@ impl Gateway {
             Method::GET => false,
             _ => return Err(Refusal::method("GET, POST", "GraphQL takes GET and POST")),
         };
-        let media = Media::negotiate(&headers).ok_or_else(|| {
-            let message = "answers are application/graphql-response+json or application/json";
-            Refusal::new(StatusCode::NOT_ACCEPTABLE, message)
-        })?;
+        let events = Events::negotiate(&headers);
+        let media = match Media::negotiate(&headers) {
+            Some(media) => media,
+            None if events != Events::No => Media::Json,
+            None => {
+                let message = "answers are application/graphql-response+json, application/json or \
+                               text/event-stream";
+                return Err(Refusal::new(StatusCode::NOT_ACCEPTABLE, message));
+            }
+        };
         if is_post && !params::is_json(&headers) {
             let message = "a POST has to be application/json in UTF-8";
             return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
@@ -135,19 +142,21 @@ impl Gateway {
             params::of_query(&query)?
         };
         let asker = Asker { caller, trace: trace(&headers) };
-        self.answer(media, params, asker, is_post).await
+        self.answer(media, events, params, asker, is_post).await
     }
 
     async fn answer(
         &self,
         media: Media,
+        events: Events,
         params: Params,
         asker: Asker,
         is_post: bool,
-    ) -> Result<Response<Bytes>, Refusal> {
+    ) -> Result<warp::reply::Response, Refusal> {
         let prepared = match self.executor.prepare(params, &asker.caller) {
             Ok(prepared) => prepared,
-            Err(answer) => return Ok(respond(media, &answer)),
+            Err(answer) if events == Events::Preferred => return Ok(sse::once(&answer)),
+            Err(answer) => return Ok(respond(media, &answer).into_response()),
         };
         match prepared.operation {
             OperationType::Query => {}
@@ -155,13 +164,21 @@ impl Gateway {
             OperationType::Mutation => {
                 return Err(Refusal::method("POST", "a mutation has to be sent with POST"));
             }
+            OperationType::Subscription if events != Events::No => {
+                return self.streams.open(&self.executor, prepared, asker);
+            }
             OperationType::Subscription => {
-                let message = "a subscription needs a WebSocket (graphql-transport-ws)";
-                return Ok(respond(media, &Failure::new(Code::Invalid, message).into()));
+                let message = "a subscription needs a WebSocket (graphql-transport-ws), or has to \
+                               accept text/event-stream";
+                let answer = Failure::new(Code::Invalid, message).into();
+                return Ok(respond(media, &answer).into_response());
             }
         }
+        if events == Events::Preferred {
+            return self.streams.open(&self.executor, prepared, asker);
+        }
         let answer = self.executor.execute(prepared, asker).await;
-        Ok(respond(media, &answer))
+        Ok(respond(media, &answer).into_response())
     }
 }
 

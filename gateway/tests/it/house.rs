@@ -78,6 +78,8 @@ pub fn options() -> Options {
         ws_ping_ms: 15_000,
         ws_max_operations: 100,
         ws_queue: 64,
+        max_event_streams: 100,
+        event_stream_ping_ms: 15_000,
         subscriber_queue: 256,
         drain_ms: 5_000,
     }

@@ -2,6 +2,7 @@
 //! order store in a temporary folder.
 
 mod documents;
+mod events;
 mod hostile;
 mod house;
 mod http;
