@@ -1,5 +1,6 @@
 //! async-graphql's validation without the execution.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use async_graphql::extensions::{Extension, ExtensionContext, ExtensionFactory, NextExecute};
@@ -7,7 +8,9 @@ use async_graphql::parser::types::ExecutableDocument;
 use async_graphql::{Request, Response, ServerError, Variables};
 use async_trait::async_trait;
 use futures_util::FutureExt;
+use tracing::error;
 
+use crate::failure::{Code, Failure};
 use crate::schema::{self, Limits, Schema};
 
 /// Validates documents together with the variables of a request.
@@ -30,9 +33,16 @@ impl Validator {
         let mut request = Request::new("").variables(variables.clone());
         request.operation_name = operation_name.map(str::to_owned);
         request.set_parsed_query(document.clone());
-        let validating = self.schema.execute(request).now_or_never();
-        let response = validating.expect("validation waits for nothing");
-        if response.errors.is_empty() { Ok(()) } else { Err(response.errors) }
+        let validating = AssertUnwindSafe(self.schema.execute(request)).catch_unwind();
+        match validating.now_or_never().expect("validation waits for nothing") {
+            Ok(response) if response.errors.is_empty() => Ok(()),
+            Ok(response) => Err(response.errors),
+            Err(_) => {
+                error!("the validation panicked");
+                let failure = Failure::new(Code::Internal, "the gateway failed");
+                Err(vec![failure.into_server_error()])
+            }
+        }
     }
 }
 
