@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::auth::{ApiKey, JwtOptions, Keys};
 use crate::http::{Cors, ForwardedHeader, Proxies};
-use crate::{Error, limits};
+use crate::{Audience, Error, limits};
 
 /// Highest rate that can be told apart from none.
 const MAX_RATE: u32 = 1_000_000;
@@ -73,11 +73,36 @@ pub struct Options {
     pub request_timeout_ms: u64,
     /// Tokens of a GraphQL document.
     pub max_tokens: u32,
+    /// Operations of a GraphQL document.
+    pub max_operations: u32,
     /// Depth of a GraphQL document: fields within fields, fragments included.
     pub max_depth: u32,
     /// Fields of a GraphQL document, fragments expanded, those below a list of orders multiplied
     /// by the size of its page.
     pub max_complexity: u32,
+    /// Fields at the root of an operation, fragments expanded.
+    pub max_root_fields: u32,
+    /// Aliases in a GraphQL document, fragments expanded.
+    pub max_aliases: u32,
+    /// Directives in a GraphQL document, fragments expanded.
+    pub max_directives: u32,
+    /// Values in the variables of a request, lists and objects counted as well.
+    pub max_variable_values: u32,
+    /// Depth of the variables of a request: values within values.
+    pub max_variable_depth: u32,
+    /// Valid documents that are kept parsed, at least 1.
+    pub document_cache_entries: u32,
+    /// What they may take in memory, in bytes, at least 1.
+    pub document_cache_bytes: u64,
+    /// Who may introspect the schema and gets suggestions in messages. GraphiQL is served where it
+    /// is anybody at all.
+    pub introspection: Audience,
+    /// Path of a manifest of documents that clients ask for by their ids; `""` for none.
+    pub persisted_documents: String,
+    /// Who may send documents that are not in the manifest.
+    pub ad_hoc_documents: Audience,
+    /// Whether clients may ask for a document by the SHA-256 of its text, once it was sent.
+    pub automatic_persisted_queries: bool,
     /// Orders in one `placeOrders`, at least 1.
     pub max_batch: u32,
     /// Lines of one order, at least 1.
@@ -98,6 +123,11 @@ pub struct Options {
     pub ws_max_operations: u32,
     /// Messages that wait to be sent on one WebSocket, at least 1.
     pub ws_queue: u32,
+    /// Server-Sent Events: streams at one time, at least 1.
+    pub max_event_streams: u32,
+    /// How often a comment keeps an event stream alive, in milliseconds; a client that takes
+    /// nothing for two such times is gone.
+    pub event_stream_ping_ms: u64,
     /// Events that wait for one subscriber before it is cut off as too slow, at least 1.
     pub subscriber_queue: u32,
     /// How long accepted requests may go on after the shutdown, in milliseconds.
@@ -117,10 +147,13 @@ impl Options {
         self.jwt.validate()?;
         let at_least_one = [
             ("max_connections", self.max_connections),
-            ("max_body_bytes", self.max_body_bytes.try_into().unwrap_or(u32::MAX)),
+            ("max_body_bytes", at_most_u32(self.max_body_bytes)),
             ("max_rate_keys", self.max_rate_keys),
+            ("document_cache_entries", self.document_cache_entries),
+            ("document_cache_bytes", at_most_u32(self.document_cache_bytes)),
             ("max_batch", self.max_batch),
             ("max_lines", self.max_lines),
+            ("max_event_streams", self.max_event_streams),
             ("ws_max_operations", self.ws_max_operations),
             ("ws_queue", self.ws_queue),
             ("subscriber_queue", self.subscriber_queue),
@@ -154,20 +187,26 @@ impl Options {
         if self.max_depth as usize > limits::MAX_NESTING {
             return refuse("max_depth", &format!("must be at most {}", limits::MAX_NESTING));
         }
+        if self.ad_hoc_documents != Audience::Everybody && self.persisted_documents.is_empty() {
+            return refuse("ad_hoc_documents", "can be limited only with persisted_documents");
+        }
         for (key, value) in [
             ("ws_ping_ms", self.ws_ping_ms),
+            ("event_stream_ping_ms", self.event_stream_ping_ms),
             ("head_timeout_ms", self.head_timeout_ms),
             ("request_timeout_ms", self.request_timeout_ms),
+            ("api_keys_refresh_ms", self.api_keys_refresh_ms),
         ] {
             if value == 0 {
                 return refuse(key, "must be above 0");
             }
         }
-        if self.api_keys_refresh_ms == 0 {
-            return refuse("api_keys_refresh_ms", "must be above 0");
-        }
         Ok(())
     }
+}
+
+fn at_most_u32(setting: u64) -> u32 {
+    u32::try_from(setting).unwrap_or(u32::MAX)
 }
 
 /// Milliseconds of a setting.

@@ -1,10 +1,12 @@
 //! From a request to its answer, whatever transport it came by.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use async_graphql::parser::parse_query;
-use async_graphql::parser::types::{DocumentOperations, ExecutableDocument, OperationType};
+use async_graphql::parser::types::{
+    DocumentOperations, ExecutableDocument, OperationDefinition, OperationType,
+};
 use async_graphql::{PathSegment, Request, Response, ServerError, Value};
 use futures_util::{FutureExt, Stream, StreamExt};
 use metrics::{counter, histogram};
@@ -12,8 +14,13 @@ use serde::Serialize;
 use tokio::time::timeout;
 use tracing::error;
 
+use crate::Options;
+use crate::auth::Caller;
+use crate::config::millis;
+use crate::documents::Documents;
 use crate::failure::{Code, Failure, RETRY_AFTER_SECONDS, extensions};
-use crate::limits;
+use crate::introspection::{self, Audience};
+use crate::limits::Limits;
 use crate::metrics::{Held, IN_FLIGHT, REQUEST_SECONDS, REQUESTS_TOTAL};
 use crate::params::Params;
 use crate::schema::{Asker, Schema};
@@ -21,7 +28,7 @@ use crate::schema::{Asker, Schema};
 /// Most errors in one answer.
 const MAX_ERRORS: usize = 50;
 
-/// A request whose document was parsed and is within the limits.
+/// A request that is valid and within the limits.
 pub(crate) struct Prepared {
     pub operation: OperationType,
     request: Request,
@@ -37,45 +44,52 @@ pub(crate) struct Answer {
     pub errors: Vec<ServerError>,
 }
 
-/// Executes requests. Clones share the schema.
+/// Executes requests. Clones share the schema and the documents.
 #[derive(Clone)]
 pub(crate) struct Executor {
     schema: Schema,
-    max_tokens: usize,
-    max_depth: usize,
-    max_fields: usize,
+    documents: Arc<Documents>,
+    limits: Limits,
+    introspection: Audience,
+    /// The longest that a query or mutation may take.
     deadline: Duration,
 }
 
 impl Executor {
-    /// `deadline` is the longest that a query or mutation may take.
-    pub fn new(
-        schema: Schema,
-        max_tokens: usize,
-        max_depth: usize,
-        max_fields: usize,
-        deadline: Duration,
-    ) -> Self {
-        Self { schema, max_tokens, max_depth, max_fields, deadline }
+    pub fn new(schema: Schema, documents: Documents, options: &Options) -> Self {
+        Self {
+            schema,
+            documents: Arc::new(documents),
+            limits: Limits::of(options),
+            introspection: options.introspection,
+            deadline: millis(options.request_timeout_ms),
+        }
     }
 
-    /// Parses the document and finds the operation.
-    pub fn prepare(&self, params: Params) -> Result<Prepared, Answer> {
-        let refuse = |errors| {
-            let answer = Answer::refused(errors, Code::ParseFailed);
-            answer.count("none");
-            answer
-        };
-        limits::scan(&params.query, self.max_tokens)
-            .map_err(|f| refuse(vec![f.into_server_error()]))?;
-        let document = parse_query(&params.query).map_err(|e| refuse(vec![syntax_error(e)]))?;
-        let within = limits::expansion(&document, self.max_fields, self.max_depth);
-        within.map_err(|f| refuse(vec![f.into_server_error()]))?;
-        let operation = operation(&document, params.operation_name.as_deref())
-            .map_err(|f| refuse(vec![f.into_server_error()]))?;
-        let mut request = Request::new(params.query).variables(params.variables);
-        request.operation_name = params.operation_name;
-        request.set_parsed_query(document);
+    /// Finds the document and its operation, and validates them with the variables.
+    pub fn prepare(&self, params: Params, caller: &Caller) -> Result<Prepared, Answer> {
+        let Params { document, operation_name, mut variables } = params;
+        let refuse = |errors| Answer::refused(errors, Code::ParseFailed).counted("none");
+        let refuse_one = |failure: Failure| refuse(vec![failure.into_server_error()]);
+        self.limits.check_variables(&variables).map_err(refuse_one)?;
+        let found = self.documents.find(&document, caller).map_err(|error| refuse(vec![error]))?;
+        let may_look = self.introspection.includes(caller);
+        if found.document.introspects && !may_look {
+            return Err(refuse_one(introspection::refused()));
+        }
+        let parsed = &found.document.parsed;
+        let operation = operation(parsed, operation_name.as_deref()).map_err(refuse_one)?;
+        let named = (operation_name.as_deref(), operation);
+        self.documents.validate(&found, named, &mut variables).map_err(|mut errors| {
+            if !may_look {
+                errors.iter_mut().for_each(introspection::conceal);
+            }
+            Answer::refused(errors, Code::ValidationFailed).counted(name(operation.ty))
+        })?;
+        let operation = operation.ty;
+        let mut request = Request::new("").variables(variables);
+        request.operation_name = operation_name;
+        request.set_parsed_query(parsed.clone());
         Ok(Prepared { operation, request })
     }
 
@@ -91,8 +105,7 @@ impl Executor {
             Err(_) => Answer::late(prepared.operation),
         };
         histogram!(REQUEST_SECONDS, "operation" => operation).record(began.elapsed());
-        answer.count(operation);
-        answer
+        answer.counted(operation)
     }
 
     /// The answers to a subscription, one after the other.
@@ -107,16 +120,16 @@ impl Executor {
         let answers = answers.map(|answer| answer.unwrap_or_else(|_| Answer::panicked()));
         answers.enumerate().map(move |(n, answer)| {
             // The first answer tells how it began.
-            if n == 0 {
-                answer.count(operation);
-            }
-            answer
+            if n == 0 { answer.counted(operation) } else { answer }
         })
     }
 }
 
-/// The type of the operation that is to be executed.
-fn operation(document: &ExecutableDocument, name: Option<&str>) -> Result<OperationType, Failure> {
+/// The operation that is to be executed.
+fn operation<'d>(
+    document: &'d ExecutableDocument,
+    name: Option<&str>,
+) -> Result<&'d OperationDefinition, Failure> {
     let found = match (&document.operations, name) {
         (DocumentOperations::Single(operation), None) => Ok(operation),
         (DocumentOperations::Single(_), Some(_)) => {
@@ -133,7 +146,7 @@ fn operation(document: &ExecutableDocument, name: Option<&str>) -> Result<Operat
         }
     };
     let found = found.map_err(|message| Failure::new(Code::ValidationFailed, message))?;
-    Ok(found.node.ty)
+    Ok(&found.node)
 }
 
 /// A type of operation in metrics and logs.
@@ -187,9 +200,10 @@ impl Answer {
         code(self.errors.first()?)
     }
 
-    fn count(&self, operation: &'static str) {
+    fn counted(self, operation: &'static str) -> Self {
         let outcome = self.code().map_or("ok", Code::as_str);
         counter!(REQUESTS_TOTAL, "operation" => operation, "outcome" => outcome).increment(1);
+        self
     }
 }
 
@@ -200,21 +214,20 @@ fn code(error: &ServerError) -> Option<Code> {
     }
 }
 
-/// What the parser says, without the line of the document that it quotes.
-fn syntax_error(error: async_graphql::parser::Error) -> ServerError {
-    let mut error = ServerError::from(error);
-    if let Some((_, expected)) = error.message.rsplit_once(" = ") {
-        error.message = format!("the document is not GraphQL: {expected}");
-    }
-    error
-}
-
 /// Makes an error of async-graphql's one of ours.
 fn ensure_code(error: &mut ServerError, otherwise: Code) {
     if code(error).is_none() {
-        error.extensions = Some(extensions(otherwise));
+        let code = if is_limit(&error.message) { Code::LimitExceeded } else { otherwise };
+        error.extensions = Some(extensions(code));
         error.message = without_value(&error.message);
     }
+}
+
+/// Whether this is what async-graphql says about the limits that it was given.
+fn is_limit(message: &str) -> bool {
+    message == "Query is too complex."
+        || message == "Query is nested too deep."
+        || message.starts_with("The recursion depth of the query cannot be greater than")
 }
 
 /// `message` without the value that was found instead of one of the right type: it may be what

@@ -68,6 +68,17 @@ codes! {
     Unauthenticated = "UNAUTHENTICATED", UNAUTHORIZED, false;
     /// The key or token does not allow it.
     Forbidden = "FORBIDDEN", FORBIDDEN, false;
+    /// The schema is not shown to the caller.
+    IntrospectionDisabled = "INTROSPECTION_DISABLED", FORBIDDEN, false;
+    /// The caller may only ask for listed documents, and this is none.
+    DocumentNotListed = "DOCUMENT_NOT_LISTED", FORBIDDEN, false;
+    /// No document is known by this id; the client is to send its text as well. The status is the
+    /// one that Apollo's clients expect.
+    PersistedQueryNotFound = "PERSISTED_QUERY_NOT_FOUND", OK, false;
+    /// Documents are not kept for clients; the client is to send texts alone.
+    PersistedQueryNotSupported = "PERSISTED_QUERY_NOT_SUPPORTED", OK, false;
+    /// The hash is not the one of the text.
+    PersistedQueryHashMismatch = "PERSISTED_QUERY_HASH_MISMATCH", BAD_REQUEST, false;
     /// There is no such order, or none that the caller may see.
     NotFound = "NOT_FOUND", NOT_FOUND, false;
     /// This client asks for more than it is allowed; nothing was stored.

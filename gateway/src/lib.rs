@@ -1,19 +1,21 @@
 //! The gateway: GraphQL in front, Kafka and the order store behind.
 //!
-//! - [`Options`] → [`Service::build`] → [`Service::run_until_stopped`]: `/graphql` over HTTP and
-//!   WebSocket, GraphiQL at `/`
+//! - [`Options`] → [`Service::build`] → [`Service::run_until_stopped`]: `/graphql` over HTTP,
+//!   Server-Sent Events and WebSocket, GraphiQL at `/`
 //! - [`ApiKey`], [`hash_key`], [`JwtOptions`]: who may come in
 //! - [`sdl`]: the schema in GraphQL's own language
 //! - [`metrics`]: the names of what is measured
 
 mod auth;
 mod config;
+mod documents;
 mod error;
 mod execute;
 mod failure;
 mod graphiql;
 mod http;
 mod input;
+mod introspection;
 mod limits;
 pub mod metrics;
 mod params;
@@ -33,5 +35,6 @@ pub use auth::{ApiKey, JwtOptions, Role, hash_key};
 pub use config::Options;
 pub use error::Error;
 pub use http::ForwardedHeader;
+pub use introspection::Audience;
 pub use schema::sdl;
 pub use service::{Parts, Service};

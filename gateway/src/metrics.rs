@@ -8,6 +8,9 @@ pub const REQUESTS_TOTAL: &str = "comanda_gateway_requests_total";
 pub const REQUEST_SECONDS: &str = "comanda_gateway_request_seconds";
 /// Queries and mutations that are being answered (gauge).
 pub const IN_FLIGHT: &str = "comanda_gateway_in_flight_requests";
+/// Documents of requests, by `outcome`: `known` (parsed and validated before) `parsed`,
+/// or `not_found` (asked for by an id that none is known by) (counter).
+pub const DOCUMENTS_TOTAL: &str = "comanda_gateway_documents_total";
 /// HTTP requests that were refused before any GraphQL, by `status` (counter).
 pub const REFUSED_TOTAL: &str = "comanda_gateway_refused_total";
 /// 1 where a source of keys, by its setting (`source`), can't be used and older keys stay in force,
@@ -28,6 +31,8 @@ pub const WEBSOCKETS_REFUSED_TOTAL: &str = "comanda_gateway_websockets_refused_t
 pub const CONNECTIONS: &str = "comanda_gateway_connections";
 /// Open WebSockets (gauge).
 pub const WEBSOCKETS: &str = "comanda_gateway_websockets";
+/// Open event streams (gauge).
+pub const EVENT_STREAMS: &str = "comanda_gateway_event_streams";
 /// Subscriptions that are open (gauge).
 pub const SUBSCRIPTIONS: &str = "comanda_gateway_subscriptions";
 /// Subscribers that were cut off because they were too slow (counter).

@@ -12,14 +12,15 @@ use tokio_util::task::TaskTracker;
 
 use crate::auth::Auth;
 use crate::config::millis;
+use crate::documents::Documents;
 use crate::execute::Executor;
-use crate::http::{Cors, Edge, Gateway, routes};
+use crate::http::{Cors, Edge, Gateway, Streams, routes};
 use crate::place::Placing;
 use crate::progress::Progress;
 use crate::rate::Rates;
 use crate::schema::{self, House, Limits};
 use crate::updates::{Sources, Updates};
-use crate::{Error, Options, server, ws};
+use crate::{Audience, Error, Options, server, ws};
 
 /// What the gateway stands on.
 pub struct Parts {
@@ -41,6 +42,7 @@ pub struct Service {
     addr: SocketAddr,
     options: Options,
     auth: Auth,
+    documents: Documents,
     cors: Arc<Cors>,
     edge: Edge,
     parts: Parts,
@@ -51,12 +53,13 @@ impl Service {
     pub async fn build(options: Options, parts: Parts) -> Result<Self, Error> {
         options.validate()?;
         let auth = Auth::open(&options).await?;
+        let documents = Documents::new(&options, limits(&options))?;
         let cors = Arc::new(Cors::parse(&options.cors_origins)?);
         let edge = Edge::new(&options, cors.clone())?;
         let failed = |source| Error::Bind { addr: options.listen, source };
         let listener = TcpListener::bind(options.listen).await.map_err(failed)?;
         let addr = listener.local_addr().map_err(failed)?;
-        Ok(Self { listener, addr, options, auth, cors, edge, parts })
+        Ok(Self { listener, addr, options, auth, documents, cors, edge, parts })
     }
 
     /// Where it listens.
@@ -66,7 +69,7 @@ impl Service {
 
     /// Serves until `shutdown`, then finishes accepted requests within the time of `drain_ms`.
     pub async fn run_until_stopped(self, shutdown: CancellationToken) -> Result<(), Error> {
-        let Self { listener, options, auth, cors, edge, parts, .. } = self;
+        let Self { listener, options, auth, documents, cors, edge, parts, .. } = self;
         let Parts { producer, store, registry, kafka, names } = parts;
         let auth = Arc::new(auth);
         let following = tokio::spawn(auth.clone().follow(shutdown.clone()));
@@ -93,29 +96,19 @@ impl Service {
         };
         let queue = options.subscriber_queue as usize;
         let updates = Updates::new(sources, queue, receipt_wait, shutdown.clone());
-        let limits = Limits {
-            max_depth: options.max_depth as usize,
-            max_complexity: options.max_complexity as usize,
-            max_batch: options.max_batch as usize,
-            max_lines: options.max_lines as usize,
-            receipt_wait,
-        };
+        let limits = limits(&options);
         let house =
             House { limits, names, store, progress, placing, updates, rates: rates.clone() };
         let schema = schema::build(house);
         let sockets = TaskTracker::new();
         let gateway = Gateway {
-            executor: Executor::new(
-                schema,
-                options.max_tokens as usize,
-                limits.max_depth,
-                limits.max_complexity,
-                millis(options.request_timeout_ms),
-            ),
+            executor: Executor::new(schema, documents, &options),
             auth,
             rates,
             cors,
             sockets: ws::Sockets::new(&options, sockets.clone(), shutdown.clone()),
+            streams: Streams::new(&options, shutdown.clone()),
+            has_page: options.introspection != Audience::Nobody,
             max_body: options.max_body_bytes,
             body_timeout: millis(options.body_timeout_ms),
             has_access_log: options.access_log,
@@ -134,5 +127,16 @@ impl Service {
         housekeeping.abort();
         sweeping.abort();
         Ok(())
+    }
+}
+
+/// The limits that the schema itself knows.
+fn limits(options: &Options) -> Limits {
+    Limits {
+        max_depth: options.max_depth as usize,
+        max_complexity: options.max_complexity as usize,
+        max_batch: options.max_batch as usize,
+        max_lines: options.max_lines as usize,
+        receipt_wait: millis(options.receipt_wait_ms),
     }
 }

@@ -91,12 +91,12 @@ async fn kafkajs_reads_every_record() {
     assert_eq!(json_of(node).await, json!(written));
 }
 
-#[tokio::test]
-async fn graphql_ws_watches_an_order_until_its_mail() {
+/// A client that is told of an order until its mail.
+async fn watches_an_order_until_its_mail(name: &'static str) {
     if !tools::have(&[Tool::Node, Tool::Npm]) {
         return;
     }
-    let mut node = node("watch.mjs").await;
+    let mut node = node(name).await;
     let mut up = Comanda::start(&[&["up"], &FREE_PORTS[..]].concat());
     let gateway = Gateway::of(&mut up).await;
     let mut input = order("watched");
@@ -168,6 +168,16 @@ async fn schemathesis_finds_no_failure_of_the_server() {
     let whole = report.contains("Tested: 4") && report.contains("Test cases:");
     assert!(whole && !report.contains("Errors:"), "{report}");
     assert!(up.is_running() && !up.output().contains("panicked"));
+}
+
+#[tokio::test]
+async fn graphql_ws_watches_an_order_until_its_mail() {
+    watches_an_order_until_its_mail("watch.mjs").await;
+}
+
+#[tokio::test]
+async fn graphql_sse_watches_an_order_until_its_mail() {
+    watches_an_order_until_its_mail("watch-sse.mjs").await;
 }
 
 #[tokio::test]

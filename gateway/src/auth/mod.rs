@@ -20,7 +20,6 @@ mod tokens;
 
 use std::sync::Arc;
 
-use http::HeaderMap;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -47,12 +46,6 @@ impl Auth {
         let (inline, file) = (options.api_keys.clone(), &options.api_keys_file);
         let keys = KeyRing::open(inline, file, millis(options.api_keys_refresh_ms)).await?;
         Ok(Self { keys, tokens: Tokens::open(&options.jwt).await? })
-    }
-
-    /// Who sent these headers: nobody in particular who shows nothing, a failure where it is wrong.
-    pub async fn caller(&self, headers: &HeaderMap) -> Result<Caller, Failure> {
-        let grant = self.grant(Credential::of_headers(headers)?).await?;
-        Ok(grant.map(|grant| grant.principal))
     }
 
     /// What a credential gives.

@@ -60,10 +60,3 @@ async fn a_variable_of_the_wrong_type_is_refused_and_not_repeated() {
         assert!(!refused.errors[0].message.contains("4242"), "{:?}", refused.errors);
     }
 }
-
-#[test]
-fn a_syntax_error_says_what_was_expected_and_quotes_nothing() {
-    let error = syntax_error(parse_query("{ order(id: \"4242) }").unwrap_err());
-    assert_eq!(error.message, "the document is not GraphQL: expected value");
-    assert_eq!(error.locations.len(), 1);
-}

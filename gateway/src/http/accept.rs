@@ -22,15 +22,10 @@ impl Media {
     /// The one that `Accept` prefers; `None` where it takes neither. Without preference it is
     /// JSON, as clients from before the specification expect it, unless the other is named.
     pub fn negotiate(headers: &HeaderMap) -> Option<Self> {
-        let mut offered = headers.get_all(header::ACCEPT).iter().peekable();
-        if offered.peek().is_none() {
+        if !headers.contains_key(header::ACCEPT) {
             return Some(Self::Json);
         }
-        let ranges: Vec<Range> = offered
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-            .filter_map(Range::parse)
-            .collect();
+        let ranges = ranges(headers);
         let named = best(&ranges, "graphql-response+json");
         let json = best(&ranges, "json");
         match (named, json) {
@@ -45,6 +40,36 @@ impl Media {
             (None, None) => None,
         }
     }
+}
+
+/// Whether a client takes an event stream. It has to name it: those that take anything expect one
+/// answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Events {
+    No,
+    /// For what can't be answered otherwise.
+    Possible,
+    /// Rather than JSON.
+    Preferred,
+}
+
+impl Events {
+    pub fn negotiate(headers: &HeaderMap) -> Self {
+        let ranges = ranges(headers);
+        let named = ranges.iter().find(|r| r.main == "text" && r.sub == "event-stream");
+        let Some(events) = named.filter(|range| range.quality > 0) else { return Self::No };
+        let json = ["graphql-response+json", "json"].map(|sub| best(&ranges, sub));
+        match json.into_iter().flatten().map(|json| json.quality).max() {
+            Some(quality) if quality >= events.quality => Self::Possible,
+            _ => Self::Preferred,
+        }
+    }
+}
+
+fn ranges(headers: &HeaderMap) -> Vec<Range> {
+    let offered = headers.get_all(header::ACCEPT).iter();
+    let offered = offered.filter_map(|value| value.to_str().ok());
+    offered.flat_map(|value| value.split(',')).filter_map(Range::parse).collect()
 }
 
 /// One part of `Accept` (RFC 9110 §12.5.1).
@@ -93,6 +118,29 @@ mod tests {
     fn negotiate(accept: &[&str]) -> Option<Media> {
         let pairs = accept.iter().map(|value| (header::ACCEPT, value.parse().unwrap()));
         Media::negotiate(&pairs.collect())
+    }
+
+    #[test]
+    fn an_event_stream_has_to_be_named() {
+        for (accept, expected) in [
+            ("text/event-stream", Events::Preferred),
+            ("text/event-stream, application/json;q=0.5", Events::Preferred),
+            ("text/event-stream, */*;q=0.1", Events::Preferred),
+            (
+                "application/graphql-response+json, application/json, text/event-stream, \
+              multipart/mixed",
+                Events::Possible,
+            ),
+            ("text/event-stream;q=0.5, application/json", Events::Possible),
+            ("*/*", Events::No),
+            ("text/*", Events::No),
+            ("text/event-stream;q=0", Events::No),
+            ("", Events::No),
+        ] {
+            let headers = [(header::ACCEPT, accept.parse().unwrap())].into_iter().collect();
+            assert_eq!(Events::negotiate(&headers), expected, "{accept}");
+        }
+        assert_eq!(Events::negotiate(&HeaderMap::new()), Events::No);
     }
 
     #[test]

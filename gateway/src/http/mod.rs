@@ -1,5 +1,6 @@
 //! GraphQL over HTTP, after the specification of that name (graphql.github.io/graphql-over-http):
-//! POST with JSON, GET for queries alone, both media types of the answer.
+//! POST with JSON, GET for queries alone, both media types of the answer; and over Server-Sent
+//! Events.
 
 mod accept;
 mod access_log;
@@ -12,6 +13,7 @@ mod edge;
 mod params;
 mod request_id;
 mod routes;
+mod sse;
 
 pub use client::ForwardedHeader;
 
@@ -21,3 +23,4 @@ pub(crate) use compression::compressed;
 pub(crate) use cors::Cors;
 pub(crate) use edge::{Edge, Sender};
 pub(crate) use routes::{Gateway, routes};
+pub(crate) use sse::Streams;

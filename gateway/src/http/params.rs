@@ -6,10 +6,9 @@ use async_graphql::Variables;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 
 use crate::failure::{Code, Failure};
-use crate::params::{Params, problem};
+use crate::params::{Params, Wire, problem};
 
 fn bad(message: String) -> Failure {
     Failure::new(Code::BadRequest, message)
@@ -37,8 +36,8 @@ pub(super) fn of_body(body: &[u8]) -> Result<Params, Failure> {
         return Err(bad("a batch of requests is not taken; send them one by one".into()));
     }
     serde_json::from_slice(body).map_err(|error| {
-        let expected = "an object with query (text), and perhaps operationName (text), variables \
-                        and extensions (objects)";
+        let expected = "an object with query or documentId (text) or the extension persistedQuery, \
+                        and perhaps operationName (text), variables and extensions (objects)";
         bad(format!("the body is no GraphQL request: {}", problem(&error, expected)))
     })
 }
@@ -47,18 +46,23 @@ pub(super) fn of_body(body: &[u8]) -> Result<Params, Failure> {
 pub(super) fn of_query(query: &str) -> Result<Params, Failure> {
     let mut found: HashMap<String, String> = HashMap::new();
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-        if matches!(&*name, "query" | "operationName" | "variables" | "extensions")
-            && let Some(_first) = found.insert(name.clone().into_owned(), value.into_owned())
+        let is_ours =
+            matches!(&*name, "query" | "documentId" | "operationName" | "variables" | "extensions");
+        if is_ours && let Some(_first) = found.insert(name.clone().into_owned(), value.into_owned())
         {
             return Err(bad(format!("the URL has the parameter {name} twice")));
         }
     }
-    let query =
-        found.remove("query").ok_or_else(|| bad("the URL has no parameter query".into()))?;
-    let operation_name = found.remove("operationName").filter(|name| !name.is_empty());
     let variables: Option<Variables> = json(found.get("variables"), "variables")?;
-    let _: Option<HashMap<String, IgnoredAny>> = json(found.get("extensions"), "extensions")?;
-    Ok(Params { query, operation_name, variables: variables.unwrap_or_default() })
+    let wire = Wire {
+        query: found.remove("query"),
+        document_id: found.remove("documentId"),
+        operation_name: found.remove("operationName").filter(|name| !name.is_empty()),
+        variables: variables.unwrap_or_default(),
+        extensions: json(found.get("extensions"), "extensions")?,
+    };
+    Params::try_from(wire)
+        .map_err(|problem| bad(format!("the URL is no GraphQL request: {problem}")))
 }
 
 fn json<'a, T: Deserialize<'a>>(
@@ -75,6 +79,7 @@ fn json<'a, T: Deserialize<'a>>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::params::Wanted;
 
     #[test]
     fn parameters_have_the_right_types_or_are_refused() {
@@ -83,6 +88,8 @@ mod tests {
             r#" {"query":"{a}","variables":null,"operationName":null,"extensions":null}"#,
             r#"{"query":"{a}","variables":{"a":[1]},"operationName":"A","extensions":{"a":1}}"#,
             r#"{"query":"{a}","id":1}"#,
+            r#"{"documentId":"a"}"#,
+            r#"{"extensions":{"persistedQuery":{"version":1,"sha256Hash":"ab"}}}"#,
         ] {
             assert!(of_body(good.as_bytes()).is_ok(), "{good}");
         }
@@ -111,6 +118,10 @@ mod tests {
             r#"{"query":"{a}","extensions":"x"}"#,
             r#"{"query":"{a}","extensions":[]}"#,
             r#"{"query":"{a}"} {}"#,
+            r#"{"documentId":1}"#,
+            r#"{"query":"{a}","extensions":{"persistedQuery":{"version":2,"sha256Hash":"ab"}}}"#,
+            r#"{"query":"{a}","extensions":{"persistedQuery":{"version":1}}}"#,
+            r#"{"extensions":{"persistedQuery":"ab"}}"#,
             &deep,
         ] {
             let refused = of_body(bad.as_bytes()).map_err(|failure| failure.code);
@@ -123,8 +134,14 @@ mod tests {
     fn a_url_has_each_parameter_once() {
         let params = of_query("query=%7Ba%7D&variables=%7B%22b%22%3A1%7D&operationName=&x=1&x=2");
         let params = params.unwrap();
-        assert_eq!((params.query.as_str(), params.operation_name), ("{a}", None));
+        assert_eq!((params.document, params.operation_name), (Wanted::Text("{a}".into()), None));
         assert_eq!(params.variables.len(), 1);
+        let hash =
+            "extensions=%7B%22persistedQuery%22:%7B%22version%22:1,%22sha256Hash%22:%22ab%22%7D%7D";
+        assert_eq!(of_query(hash).unwrap().document, Wanted::Id("ab".into()));
+        assert_eq!(of_query("documentId=ab").unwrap().document, Wanted::Id("ab".into()));
+        let named = Wanted::Named { text: "{a}".into(), hash: "ab".into() };
+        assert_eq!(of_query(&format!("query=%7Ba%7D&{hash}")).unwrap().document, named);
         let twice = "query=%7Ba%7D&query=%7Bb%7D";
         for bad in ["", "x=1", twice, "query=a&variables=1", "query=a&extensions=%5B%5D"] {
             assert!(of_query(bad).is_err(), "{bad}");

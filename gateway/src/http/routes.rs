@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_graphql::parser::types::OperationType;
 use bytes::{Buf, Bytes};
+use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, Stream};
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING};
 use http::{HeaderMap, Method, Response, StatusCode};
@@ -15,11 +16,11 @@ use warp::filters::path::FullPath;
 use warp::ws::Ws;
 use warp::{Filter, Rejection, Reply};
 
-use super::accept::Media;
+use super::accept::{Events, Media};
 use super::access_log::Learnt;
 use super::answer::{Refusal, respond};
-use super::{Cors, Sender, body, params};
-use crate::auth::{Auth, Caller};
+use super::{Cors, Sender, body, params, sse};
+use crate::auth::{Auth, Credential, Grant};
 use crate::execute::Executor;
 use crate::failure::{Code, Failure};
 use crate::params::Params;
@@ -34,6 +35,9 @@ pub(crate) struct Gateway {
     pub rates: Arc<Rates>,
     pub cors: Arc<Cors>,
     pub sockets: ws::Sockets,
+    pub streams: sse::Streams,
+    /// Whether GraphiQL is served.
+    pub has_page: bool,
     pub max_body: u64,
     pub body_timeout: Duration,
     /// Whether anybody wants to know what is learnt of a request.
@@ -83,7 +87,7 @@ pub(crate) fn routes(
                 });
                 let mut response = served.unwrap_or_else(|refusal| {
                     learnt.code = Some(refusal.failure.code);
-                    refusal.respond(media)
+                    refusal.respond(media).into_response()
                 });
                 if gateway.has_access_log {
                     response.extensions_mut().insert(learnt);
@@ -105,15 +109,15 @@ impl Gateway {
         &self,
         request: Request<S>,
         learnt: &mut Learnt,
-    ) -> Result<Response<Bytes>, Refusal>
+    ) -> Result<warp::reply::Response, Refusal>
     where
         S: Stream<Item = Result<B, warp::Error>>,
         B: Buf,
     {
         match request.path.as_str() {
             "/graphql" => self.graphql(request, learnt).await,
-            "/" => match request.method {
-                Method::GET | Method::HEAD => Ok(graphiql::page()),
+            "/" if self.has_page => match request.method {
+                Method::GET | Method::HEAD => Ok(graphiql::page().into_response()),
                 _ => Err(Refusal::method("GET, HEAD", "this page is there to be read")),
             },
             _ => Err(Failure::new(Code::NotFound, "there is nothing here; try /graphql").into()),
@@ -124,7 +128,7 @@ impl Gateway {
         &self,
         request: Request<S>,
         learnt: &mut Learnt,
-    ) -> Result<Response<Bytes>, Refusal>
+    ) -> Result<warp::reply::Response, Refusal>
     where
         S: Stream<Item = Result<B, warp::Error>>,
         B: Buf,
@@ -135,10 +139,16 @@ impl Gateway {
             Method::GET => false,
             _ => return Err(Refusal::method("GET, POST", "GraphQL takes GET and POST")),
         };
-        let media = Media::negotiate(&headers).ok_or_else(|| {
-            let message = "answers are application/graphql-response+json or application/json";
-            Refusal::new(StatusCode::NOT_ACCEPTABLE, message)
-        })?;
+        let events = Events::negotiate(&headers);
+        let media = match Media::negotiate(&headers) {
+            Some(media) => media,
+            None if events != Events::No => Media::Json,
+            None => {
+                let message = "answers are application/graphql-response+json, application/json or \
+                               text/event-stream";
+                return Err(Refusal::new(StatusCode::NOT_ACCEPTABLE, message));
+            }
+        };
         if is_post && !params::is_json(&headers) {
             let message = "a POST has to be application/json in UTF-8";
             return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
@@ -148,7 +158,8 @@ impl Gateway {
             let refusal = Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message);
             return Err(refusal.with(ACCEPT_ENCODING, "identity"));
         }
-        let caller = self.caller(&headers, sender).await?;
+        let grant = self.grant(&headers, sender).await?;
+        let caller = grant.as_ref().map(|grant| grant.principal.clone());
         learnt.caller.clone_from(&caller);
         let left = self.rates.request(sender.address, &caller)?;
         let params = if is_post {
@@ -158,39 +169,53 @@ impl Gateway {
             params::of_query(&query)?
         };
         let asker = Asker { caller, trace: sender.trace, prepaid: Prepaid::default() };
-        let mut response = self.answer(media, params, asker, is_post, learnt).await?;
+        let how = How { media, events, is_post };
+        let mut response = self.answer(how, params, asker, grant, learnt).await?;
         if let Some(left) = left {
             response.headers_mut().extend(left.fields());
         }
         Ok(response)
     }
 
-    /// Who sent these headers. Once too many wrong keys came from an address, keys are not even
-    /// looked at.
-    async fn caller(&self, headers: &HeaderMap, sender: Sender) -> Result<Caller, Refusal> {
-        let caller = self.auth.caller(headers).await;
-        if let Err(failure) = &caller {
+    /// What these headers give whoever sent them.
+    async fn grant(&self, headers: &HeaderMap, sender: Sender) -> Result<Option<Grant>, Refusal> {
+        let grant = match Credential::of_headers(headers) {
+            Ok(shown) => self.auth.grant(shown).await,
+            Err(failure) => Err(failure),
+        };
+        if let Err(failure) = &grant {
             self.rates.count_wrong_key(sender.address, failure)?;
         }
-        Ok(caller?)
+        Ok(grant?)
+    }
+
+    /// Comes back when the grant holds no longer.
+    fn end_of(&self, grant: Option<Grant>) -> BoxFuture<'static, ()> {
+        let Some(grant) = grant else { return std::future::pending().boxed() };
+        let auth = self.auth.clone();
+        async move { auth.end_of(&grant).await }.boxed()
     }
 
     async fn answer(
         &self,
-        media: Media,
+        how: How,
         params: Params,
         asker: Asker,
-        is_post: bool,
+        grant: Option<Grant>,
         learnt: &mut Learnt,
-    ) -> Result<Response<Bytes>, Refusal> {
+    ) -> Result<warp::reply::Response, Refusal> {
+        let How { media, events, is_post } = how;
         if self.has_access_log {
             learnt.name.clone_from(&params.operation_name);
         }
-        let prepared = match self.executor.prepare(params) {
+        let prepared = match self.executor.prepare(params, &asker.caller) {
             Ok(prepared) => prepared,
             Err(answer) => {
                 learnt.code = answer.code();
-                return Ok(respond(media, &answer));
+                return Ok(match events {
+                    Events::Preferred => sse::once(&answer),
+                    _ => respond(media, &answer).into_response(),
+                });
             }
         };
         learnt.operation = Some(prepared.operation);
@@ -200,15 +225,30 @@ impl Gateway {
             OperationType::Mutation => {
                 return Err(Refusal::method("POST", "a mutation has to be sent with POST"));
             }
-            OperationType::Subscription => {
-                let message = "a subscription needs a WebSocket (graphql-transport-ws)";
-                return Ok(respond(media, &Failure::new(Code::Invalid, message).into()));
+            OperationType::Subscription if events != Events::No => {
+                return self.streams.open(&self.executor, prepared, asker, self.end_of(grant));
             }
+            OperationType::Subscription => {
+                let message = "a subscription needs a WebSocket (graphql-transport-ws), or has to \
+                               accept text/event-stream";
+                let answer = Failure::new(Code::Invalid, message).into();
+                return Ok(respond(media, &answer).into_response());
+            }
+        }
+        if events == Events::Preferred {
+            return self.streams.open(&self.executor, prepared, asker, self.end_of(grant));
         }
         let answer = self.executor.execute(prepared, asker).await;
         learnt.code = answer.code();
-        Ok(respond(media, &answer))
+        Ok(respond(media, &answer).into_response())
     }
+}
+
+/// How a request came and how it wants to be answered.
+struct How {
+    media: Media,
+    events: Events,
+    is_post: bool,
 }
 
 /// Whether the body is compressed. It would have to be bounded as it is and as it becomes; requests

@@ -79,6 +79,11 @@ impl UserError {
             | Code::ValidationFailed
             | Code::LimitExceeded
             | Code::Invalid
+            | Code::IntrospectionDisabled
+            | Code::DocumentNotListed
+            | Code::PersistedQueryNotFound
+            | Code::PersistedQueryNotSupported
+            | Code::PersistedQueryHashMismatch
             | Code::NotFound
             | Code::AuthUnavailable
             | Code::ReceiptTimeout

@@ -218,7 +218,7 @@ impl Connection {
         if let Err(left) = self.gateway.rates.request(self.sender.address, &asker.caller) {
             return error((&left).into());
         }
-        match self.gateway.executor.prepare(params) {
+        match self.gateway.executor.prepare(params, &asker.caller) {
             Ok(prepared) => {
                 let asker = asker.clone();
                 self.operations.start(id, &self.gateway.executor, prepared, asker);

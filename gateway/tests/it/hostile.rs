@@ -41,14 +41,12 @@ async fn deep_wide_and_circular_documents_are_refused() -> Result<()> {
             format!("p{n}: orders(first: 100) {{ nodes {{ id status version note currency }} }} ")
         })
         .collect();
-    assert_eq!(
-        send(&house, &format!("{{ {pages} }}")).await?,
-        (StatusCode::BAD_REQUEST, "GRAPHQL_VALIDATION_FAILED".into())
-    );
+    assert_eq!(send(&house, &format!("{{ {pages} }}")).await?, limit);
     let cycle = "{ ...f } fragment f on Query { ...g } fragment g on Query { ...f ...f }";
     assert_eq!(send(&house, cycle).await?, invalid);
     let unknown: String = (0..2_000).map(|n| format!("nothing{n} ")).collect();
-    assert_eq!(send(&house, &format!("{{ {unknown} }}")).await?, invalid);
+    let unknown = format!("{{ order(id: \"x\") {{ {unknown} }} }}");
+    assert_eq!(send(&house, &unknown).await?, invalid);
     let doubling: String = (0..60)
         .map(|n| format!("fragment f{n} on Query {{ ...f{next} ...f{next} }} ", next = n + 1))
         .collect();
@@ -59,6 +57,48 @@ async fn deep_wide_and_circular_documents_are_refused() -> Result<()> {
     {
         assert_eq!(send(&house, broken).await?, parse, "{broken}");
     }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn aliases_directives_roots_operations_and_variables_have_limits() -> Result<()> {
+    let house = House::open().await?;
+    let limit = (StatusCode::BAD_REQUEST, "LIMIT_EXCEEDED".to_owned());
+    let many = |n: usize, part: &dyn Fn(usize) -> String| (0..n).map(part).collect::<String>();
+    let aliases = many(1_000, &|n| format!("a{n}: id "));
+    assert_eq!(send(&house, &format!("{{ order(id: \"x\") {{ {aliases} }} }}")).await?, limit);
+    let directives = "@skip(if: false) ".repeat(1_000);
+    assert_eq!(
+        send(&house, &format!("{{ order(id: \"x\") {directives} {{ id }} }}")).await?,
+        limit
+    );
+    assert_eq!(send(&house, &format!("query {directives} {{ __typename }}")).await?, limit);
+    let roots = "__typename ".repeat(1_000);
+    assert_eq!(send(&house, &format!("{{ {roots} }}")).await?, limit);
+    let spread = "...f ".repeat(100);
+    let spread = format!("{{ {spread} }} fragment f on Query {{ a: __typename b: __typename }}");
+    assert_eq!(send(&house, &spread).await?, limit);
+    let operations = many(500, &|n| format!("query q{n} {{ __typename }} "));
+    assert_eq!(send(&house, &operations).await?, limit);
+    let chain = many(500, &|n| format!("fragment f{n} on Query {{ ...f{} }} ", n + 1));
+    assert_eq!(send(&house, &format!("{{ ...f0 }} {chain}")).await?, limit);
+    let doubling = many(25, &|n| {
+        let next = n + 1;
+        format!("fragment f{n} on Query {{ ...f{next} ...f{next} }} ")
+    });
+    assert_eq!(send(&house, &format!("{{ ...f0 }} {doubling}")).await?, limit);
+
+    let deep = (0..50).fold(json!(1), |inner, _| json!([inner]));
+    for variables in [json!({ "a": vec![0; 100_000] }), json!({ "a": deep })] {
+        let (status, answer) = house.ask(Some(OPERATOR), "{ __typename }", variables).await?;
+        assert_eq!((status, code(&answer)), (StatusCode::BAD_REQUEST, "LIMIT_EXCEEDED"));
+    }
+    let batch = "mutation($inputs: [PlaceOrderInput!]!) { placeOrders(inputs: $inputs) {
+        order { id } } }";
+    let inputs = json!({ "inputs": vec![order("ana", None); 1_000] });
+    let (status, answer) = house.ask(Some(OPERATOR), batch, inputs).await?;
+    assert_eq!((status, code(&answer)), (StatusCode::BAD_REQUEST, "LIMIT_EXCEEDED"));
+    assert_eq!(answer["data"], Value::Null);
     Ok(())
 }
 

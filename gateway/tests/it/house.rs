@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use comanda_gateway::{ApiKey, ForwardedHeader, JwtOptions, Options, Parts, Service};
+use comanda_gateway::{ApiKey, Audience, ForwardedHeader, JwtOptions, Options, Parts, Service};
 use comanda_producer::Producer;
 use comanda_sandbox::{Broker, registry};
 use comanda_schemas::{Encoder, Event, KafkaOptions, Registry, RegistryOptions, Topic, TopicNames};
@@ -90,8 +90,20 @@ pub fn options() -> Options {
         body_timeout_ms: 10_000,
         request_timeout_ms: 30_000,
         max_tokens: 10_000,
+        max_operations: 10,
         max_depth: 15,
         max_complexity: 5_000,
+        max_root_fields: 20,
+        max_aliases: 50,
+        max_directives: 50,
+        max_variable_values: 50_000,
+        max_variable_depth: 15,
+        document_cache_entries: 1_000,
+        document_cache_bytes: 32 << 20,
+        introspection: Audience::Everybody,
+        persisted_documents: String::new(),
+        ad_hoc_documents: Audience::Everybody,
+        automatic_persisted_queries: true,
         max_batch: 100,
         max_lines: 200,
         receipt_wait_ms: 10_000,
@@ -101,6 +113,8 @@ pub fn options() -> Options {
         ws_ping_ms: 15_000,
         ws_max_operations: 100,
         ws_queue: 64,
+        max_event_streams: 100,
+        event_stream_ping_ms: 15_000,
         subscriber_queue: 256,
         drain_ms: 5_000,
     }

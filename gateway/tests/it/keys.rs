@@ -1,11 +1,13 @@
 //! API keys in a file, which change while the gateway runs.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use comanda_gateway::hash_key;
 use reqwest::StatusCode;
 use serde_json::json;
+use tokio::time::timeout;
 
-use crate::house::{ANA, House, eventually};
+use crate::events::EVENTS;
+use crate::house::{ANA, House, PATIENCE, eventually};
 use crate::ws_client::WsClient;
 
 const OLD: &str = "the-old-key-of-carla-1";
@@ -43,6 +45,10 @@ async fn a_key_is_replaced_without_a_restart() -> Result<()> {
     let mut watching = WsClient::of(house.addr, OLD).await?;
     watching.subscribe("1", "subscription { orderUpdates { cursor } }", json!({})).await?;
     let mut other = WsClient::of(house.addr, ANA).await?;
+    let stream = house.http.post(house.url()).bearer_auth(OLD).header("accept", EVENTS);
+    let query = json!({ "query": "subscription { orderUpdates { cursor } }" });
+    let stream = stream.json(&query).send().await?;
+    assert_eq!(stream.status(), StatusCode::OK);
 
     std::fs::write(&path, file(&[OLD, NEW]))?;
     becomes(NEW, good).await?;
@@ -51,6 +57,8 @@ async fn a_key_is_replaced_without_a_restart() -> Result<()> {
     std::fs::write(&path, file(&[NEW]))?;
     becomes(OLD, bad).await?;
     assert_eq!(watching.closed().await?, 4403);
+    let told = timeout(PATIENCE, stream.text()).await.context("the stream goes on")??;
+    assert!(told.contains("UNAUTHENTICATED") && told.ends_with("event: complete\ndata:\n\n"));
     for client in [&mut renewed, &mut other] {
         client.subscribe("1", LIST, json!({})).await?;
         client.data("1").await?;

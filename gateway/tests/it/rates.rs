@@ -99,6 +99,8 @@ async fn a_client_hears_of_its_allowance_before_it_is_used_up() -> Result<()> {
 async fn each_order_of_a_batch_counts() -> Result<()> {
     let house = House::with(|options| {
         options.max_batch = 1_000;
+        options.max_aliases = 1_000;
+        options.max_root_fields = 1_000;
         options.customer_rate = 1;
         options.customer_burst = 1_000;
     })

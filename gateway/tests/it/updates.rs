@@ -15,11 +15,11 @@ use tokio::time::timeout;
 use crate::house::{ANA, BOB, House, OPERATOR, PATIENCE, eventually, order};
 use crate::ws_client::WsClient;
 
-const WATCH: &str = "subscription($id: ID, $after: String) {
+pub const WATCH: &str = "subscription($id: ID, $after: String) {
     orderUpdates(orderId: $id, after: $after) { cursor type orderId eventId order { status } } }";
 
 /// Charges the order, as the payment processor would.
-async fn charge(house: &House, producer: &Producer<PaymentEvent>, id: &str) -> Result<()> {
+pub async fn charge(house: &House, producer: &Producer<PaymentEvent>, id: &str) -> Result<()> {
     let id: OrderId = id.parse()?;
     let order = eventually("the order", || async { Ok(house.store.order(id).await?) }).await?;
     let cause = OrderEvent::derive_id(id, 1, OrderEventType::Placed);
@@ -57,12 +57,12 @@ async fn until_it_listens(house: &House, client: &mut WsClient) -> Result<()> {
     bail!("it hears of nothing")
 }
 
-fn kind(update: &Value) -> (&str, &str) {
+pub fn kind(update: &Value) -> (&str, &str) {
     let update = &update["orderUpdates"];
     (update["type"].as_str().unwrap(), update["order"]["status"].as_str().unwrap_or("none"))
 }
 
-fn cursor(update: &Value) -> Value {
+pub fn cursor(update: &Value) -> Value {
     update["orderUpdates"]["cursor"].clone()
 }
 

@@ -1,0 +1,388 @@
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_graphql::{Request, ValidationMode};
+use futures_util::FutureExt;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::validator::Nothing;
+use super::*;
+use crate::schema::Schema;
+
+fn limits() -> schema::Limits {
+    schema::Limits {
+        max_depth: 15,
+        max_complexity: 500,
+        max_batch: 100,
+        max_lines: 200,
+        receipt_wait: Duration::ZERO,
+    }
+}
+
+fn documents_of(entries: usize, bytes: u64) -> Documents {
+    Documents {
+        limits: crate::limits::generous(),
+        registry: schema::registry(),
+        validator: Validator::new(limits()),
+        persisted: Persisted::automatic(),
+        cache: Cache::new(entries, bytes),
+    }
+}
+
+fn documents() -> Documents {
+    documents_of(1000, 1 << 24)
+}
+
+fn find(documents: &Documents, text: &str) -> Result<Found, ServerError> {
+    documents.find(&Wanted::Text(text.into()), &None)
+}
+
+/// The schema that executes, without the execution.
+fn executing() -> Schema {
+    let schema = schema::bounded(limits()).validation_mode(ValidationMode::Fast);
+    schema.extension(Nothing).finish()
+}
+
+/// Whether the document was known, and all that is wrong before anything is executed.
+fn check(
+    documents: &Documents,
+    executing: &Schema,
+    text: &str,
+    variables: &Value,
+) -> (bool, Vec<String>) {
+    let mut variables = Variables::from_json(variables.clone());
+    let found = match find(documents, text) {
+        Ok(found) => found,
+        Err(error) => return (false, vec![error.message]),
+    };
+    let parsed = &found.document.parsed;
+    // The first one by name, where there are several.
+    let (name, operation) = parsed.operations.iter().min_by_key(|(name, _)| *name).unwrap();
+    let name = name.map(|name| name.as_str());
+    let errors = match documents.validate(&found, (name, &operation.node), &mut variables) {
+        Err(errors) => errors,
+        Ok(()) => {
+            let mut request = Request::new("").variables(variables);
+            request.operation_name = name.map(str::to_owned);
+            request.set_parsed_query(parsed.clone());
+            executing.execute(request).now_or_never().unwrap().errors
+        }
+    };
+    // Of several unknown fields any can be the one that is named, and some rules report in any
+    // order.
+    let words = |error: &ServerError| {
+        let message = error.message.split("unknown field").next().unwrap_or_default();
+        format!("{:?} {message}", error.locations)
+    };
+    let mut errors: Vec<_> = errors.iter().map(words).collect();
+    errors.sort();
+    (found.is_valid, errors)
+}
+
+fn order() -> Value {
+    json!({
+        "idempotencyKey": null,
+        "customerId": "ana",
+        "contact": { "name": "Ana Ruiz", "email": "ana@example.com" },
+        "currency": "EUR",
+        "lines": [{ "sku": "TAP-03", "name": "Patatas", "quantity": 2, "unitPriceMinor": 650 }],
+        "paymentMethod": "pm_card_visa",
+    })
+}
+
+fn edited(edit: impl FnOnce(&mut Value)) -> Value {
+    let mut order = order();
+    edit(&mut order);
+    json!({ "input": order })
+}
+
+const PLACE: &str = "mutation($input: PlaceOrderInput!) { placeOrder(input: $input) {
+    order { id } errors { code } } }";
+
+/// Documents, variables that they are valid with, and others.
+fn pairs() -> Vec<(&'static str, Value, Vec<Value>)> {
+    let wrong_orders = vec![
+        json!({}),
+        json!({ "input": null }),
+        json!({ "input": [] }),
+        json!({ "input": "x" }),
+        json!({ "other": 1 }),
+        edited(|i| i["contact"] = json!("text")),
+        edited(|i| i["contact"] = Value::Null),
+        edited(|i| i["contact"]["phone"] = json!(1)),
+        edited(|i| i["lines"] = json!({ "sku": "x" })),
+        edited(|i| i["lines"] = i["lines"][0].take()),
+        edited(|i| i["lines"][0]["quantity"] = json!(1.5)),
+        edited(|i| i["lines"][0]["quantity"] = json!(1_u64 << 40)),
+        edited(|i| i["lines"][0]["unitPriceMinor"] = json!("650")),
+        edited(|i| i["lines"][0]["unitPriceMinor"] = json!(u64::MAX)),
+        edited(|i| i["lines"][0]["sku"] = Value::Null),
+        edited(|i| i["customerId"] = json!(5)),
+        edited(|i| i["customerId"] = json!(1.5)),
+        edited(|i| i["currency"] = json!({})),
+        edited(|i| i["extra"] = json!(1)),
+        edited(|i| drop(i.as_object_mut().unwrap().remove("currency"))),
+    ];
+    let pages = vec![
+        json!({}),
+        json!({ "n": 100 }),
+        json!({ "n": null }),
+        json!({ "n": -1 }),
+        json!({ "n": "5" }),
+        json!({ "n": 5.5 }),
+        json!({ "n": [5] }),
+        json!({ "n": 1e300 }),
+    ];
+    let conditions = vec![
+        json!({}),
+        json!({ "c": null }),
+        json!({ "c": "true" }),
+        json!({ "c": 1 }),
+        json!({ "c": false }),
+    ];
+    vec![
+        (PLACE, json!({ "input": order() }), wrong_orders.clone()),
+        (
+            "mutation($input: PlaceOrderInput!) { ...f }
+             fragment f on Mutation { placeOrder(input: $input) { order { id } } }",
+            json!({ "input": order() }),
+            wrong_orders,
+        ),
+        (
+            "mutation($i: ID!, $q: Int = 2, $l: [OrderLineInput!]!) { placeOrder(input: {
+                customerId: $i, contact: { name: \"a\", email: \"b\" }, currency: \"EUR\",
+                lines: [{ sku: \"a\", name: \"b\", quantity: $q, unitPriceMinor: 1 }],
+                paymentMethod: \"p\" }) { order { id } }
+              placeOrders(inputs: [{ customerId: $i, contact: { name: \"a\", email: \"b\" },
+                currency: \"EUR\", lines: $l, paymentMethod: \"p\" }]) { order { id } } }",
+            json!({ "i": "ana", "l": [] }),
+            vec![
+                json!({ "i": "ana", "l": [], "q": null }),
+                json!({ "i": "ana", "l": [], "q": "1" }),
+                json!({ "i": "ana", "l": [{}] }),
+                json!({ "i": "ana", "l": order()["lines"][0] }),
+                json!({ "i": {}, "l": [] }),
+                json!({ "i": "ana" }),
+                json!({ "l": [] }),
+            ],
+        ),
+        ("query($n: Int) { orders(first: $n) { nodes { id note status } } }", json!({ "n": 1 }), {
+            pages.clone()
+        }),
+        ("query($n: Int!) { orders(last: $n) { nodes { id note status } } }", json!({ "n": 1 }), {
+            pages.clone()
+        }),
+        (
+            "query($n: Int = 100) { orders(first: $n) { nodes { id note status timeline { type }
+                lines { sku } } } }",
+            json!({ "n": 1 }),
+            pages.clone(),
+        ),
+        (
+            "query($n: Int) { ...f } fragment f on Query { orders(first: $n) { nodes { ...o } } }
+             fragment o on Order { id note status timeline { type } lines { sku } }",
+            json!({ "n": 1 }),
+            pages.clone(),
+        ),
+        (
+            "query A($n: Int) { orders(first: $n) { nodes { id } } }
+             query B($n: Int!) { orders(last: $n) { nodes { id status } } }",
+            json!({ "n": 1 }),
+            pages,
+        ),
+        (
+            "query($c: Boolean!) { order(id: \"x\") { id @skip(if: $c) note @include(if: $c) } }",
+            json!({ "c": true }),
+            conditions.clone(),
+        ),
+        (
+            "query($c: Boolean = true) { ... @skip(if: $c) { order(id: \"x\") { id } } }",
+            json!({}),
+            conditions.clone(),
+        ),
+        (
+            "query($c: Boolean!) { ...f @include(if: $c) } fragment f on Query { __typename }",
+            json!({ "c": true }),
+            conditions,
+        ),
+        (
+            "query($f: OrderFilter, $s: [OrderStatus!]) { orders(filter: $f) { nodes { id } }
+                paid: orders(first: 1, filter: { status: $s }) { nodes { id } } }",
+            json!({}),
+            vec![
+                json!({ "s": ["PAID"] }),
+                json!({ "s": "PAID" }),
+                json!({ "s": ["PAID", "NONE"] }),
+                json!({ "s": [null] }),
+                json!({ "f": { "status": ["PAID"], "placedAfter": "2026-11-24T12:00:00Z" } }),
+                json!({ "f": { "status": 1 } }),
+                json!({ "f": { "placedAfter": "yesterday" } }),
+                json!({ "f": { "placedAfter": "yesterday", "x": 1 } }),
+                json!({ "f": [] }),
+            ],
+        ),
+        ("query($t: String!) { __type(name: $t) { name } }", json!({ "t": "Query" }), {
+            vec![json!({ "t": 1 }), json!({}), json!({ "t": null })]
+        }),
+        (
+            "subscription($id: ID, $a: String) { orderUpdates(orderId: $id, after: $a) { cursor } }",
+            json!({}),
+            vec![json!({ "id": {} }), json!({ "id": 1, "a": 1 }), json!({ "a": null })],
+        ),
+    ]
+}
+
+#[test]
+fn a_known_document_is_answered_like_one_that_is_not() {
+    let (known, executing) = (documents(), executing());
+    let mut wrong = 0;
+    for (text, good, others) in pairs() {
+        assert_eq!(check(&known, &executing, text, &good), (false, vec![]), "{text} {good}");
+        assert_eq!(check(&known, &executing, text, &good), (true, vec![]), "{text} {good}");
+        for variables in others {
+            let (was_known, errors) = check(&known, &executing, text, &variables);
+            assert!(was_known, "{text}");
+            let cold = check(&documents(), &executing, text, &variables);
+            assert_eq!((false, &errors), (cold.0, &cold.1), "{text} {variables}");
+            wrong += usize::from(!errors.is_empty());
+        }
+    }
+    assert!(wrong > 40, "{wrong}");
+}
+
+#[test]
+fn what_the_variables_make_too_complex_is_refused_whether_known_or_not() {
+    let (known, executing) = (documents(), executing());
+    let text =
+        "query($n: Int) { orders(first: $n) { nodes { id status note timeline { type } } } }";
+    let errors = |n: i32| check(&known, &executing, text, &json!({ "n": n }));
+    assert_eq!(errors(1), (false, vec![]));
+    let (was_known, refused) = errors(100);
+    assert!(was_known && refused[0].contains("Query is too complex."), "{refused:?}");
+    assert_eq!(errors(2), (true, vec![]));
+}
+
+#[test]
+fn a_document_that_is_not_valid_is_not_kept() {
+    let (documents, executing) = (documents(), executing());
+    for text in ["{ nothing }", "query($n: Int!) { orders { nodes { id } } }"] {
+        for _ in 0..2 {
+            let (was_known, errors) = check(&documents, &executing, text, &json!({}));
+            assert!(!was_known && !errors.is_empty(), "{text}");
+        }
+    }
+    // It would be with other variables.
+    let order = json!({ "input": order() });
+    assert!(!check(&documents, &executing, PLACE, &json!({ "input": {} })).1.is_empty());
+    assert_eq!(check(&documents, &executing, PLACE, &order), (false, vec![]));
+    assert_eq!(check(&documents, &executing, PLACE, &order), (true, vec![]));
+}
+
+#[test]
+fn the_documents_that_are_kept_are_bounded_in_number_and_in_bytes() {
+    let executing = executing();
+    let text = |n: usize| format!("{{ a{n}: order(id: \"x\") {{ id }} }}");
+    let one = find(&documents(), &text(100)).unwrap().document.bytes;
+    let few = documents_of(64, 1 << 30);
+    let small = documents_of(1_000, 64 * one as u64);
+    for documents in [&few, &small] {
+        for n in 100..1_000 {
+            check(documents, &executing, &text(n), &json!({}));
+        }
+        let known = (100..1_000).filter(|n| find(documents, &text(*n)).unwrap().is_valid);
+        // Each shard holds its part.
+        let known = known.count();
+        assert!((32..=64).contains(&known), "{known}");
+    }
+}
+
+#[test]
+fn a_document_that_is_used_again_and_again_is_not_driven_out_by_many_that_are_used_once() {
+    let (documents, executing) = (documents_of(64, 1 << 30), executing());
+    let order = json!({ "input": order() });
+    check(&documents, &executing, PLACE, &order);
+    for n in 0..2_000 {
+        let once = format!("{{ a{n}: order(id: \"x\") {{ id }} }}");
+        check(&documents, &executing, &once, &json!({}));
+        if n % 5 == 0 {
+            assert!(check(&documents, &executing, PLACE, &order).0, "{n}");
+        }
+    }
+}
+
+#[test]
+fn a_short_field_takes_no_more_than_is_reckoned_with() {
+    use async_graphql::Positioned;
+    use async_graphql::parser::types::Selection;
+    assert!(size_of::<Positioned<Selection>>() <= BYTES_PER_TOKEN);
+}
+
+#[test]
+fn a_syntax_error_says_what_was_expected_and_quotes_nothing() {
+    let error = syntax_error(parse_query("{ order(id: \"4242) }").unwrap_err());
+    assert_eq!(error.message, "the document is not GraphQL: expected value");
+    assert_eq!(error.locations.len(), 1);
+}
+
+/// Any JSON, with the names and values that the schema knows.
+fn json_value() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        (-5..105).prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        prop::sample::select(vec!["ana", "EUR", "PAID", "2026-11-24T12:00:00Z", ""])
+            .prop_map(Value::from),
+    ];
+    let names = ["customerId", "contact", "name", "email", "lines", "quantity", "status", "x"];
+    leaf.prop_recursive(3, 20, 4, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::hash_map(prop::sample::select(names.to_vec()), inner, 0..4)
+                .prop_map(|fields| fields.into_iter().map(|(k, v)| (k.to_owned(), v)).collect()),
+        ]
+    })
+}
+
+/// A good order with something else in one of its places, perhaps.
+fn almost_an_order() -> impl Strategy<Value = Value> {
+    let places = ["/customerId", "/contact", "/contact/name", "/lines", "/lines/0", "/note"];
+    let more = ["/lines/0/quantity", "/lines/0/unitPriceMinor", "/lines/0/sku", "/currency", ""];
+    let places = [&places[..], &more[..]].concat();
+    (prop::sample::select(places), json_value()).prop_map(|(place, value)| {
+        let mut order = order();
+        if let Some(found) = order.pointer_mut(place) {
+            *found = value;
+        }
+        order
+    })
+}
+
+static SHARED: LazyLock<(Documents, Schema)> = LazyLock::new(|| (documents(), executing()));
+static TEXTS: AtomicU64 = AtomicU64::new(0);
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    #[test]
+    fn whatever_the_variables_a_known_document_is_answered_like_one_that_is_not(
+        input in almost_an_order(), other in json_value(), which in 0usize..14,
+    ) {
+        let (documents, executing) = &*SHARED;
+        let (text, good, _) = pairs().swap_remove(which);
+        prop_assert_eq!(check(documents, executing, text, &good).1, Vec::<String>::new());
+        let mut variables = json!({ "input": input });
+        for name in ["n", "c", "f", "s", "t", "i", "l", "q", "id", "a"] {
+            variables[name] = other.clone();
+        }
+        let (was_known, errors) = check(documents, executing, text, &variables);
+        prop_assert!(was_known);
+        // The same, as a document that nobody has sent yet.
+        let new = format!("{text} # {}", TEXTS.fetch_add(1, Ordering::Relaxed));
+        let cold = check(documents, executing, &new, &variables);
+        prop_assert_eq!((false, errors), cold);
+    }
+}
