@@ -2,6 +2,7 @@
 //!
 //! - [`Options`] → [`Service::build`] → [`Service::run_until_stopped`]: `/graphql` over HTTP and
 //!   WebSocket, GraphiQL at `/`
+//! - [`Publisher`]: where it puts the orders
 //! - [`ApiKey`], [`hash_key`]: who may come in
 //! - [`sdl`]: the schema in GraphQL's own language
 //! - [`metrics`]: the names of what is measured
@@ -19,6 +20,7 @@ pub mod metrics;
 mod params;
 mod place;
 mod progress;
+mod publisher;
 mod receipt;
 mod recent;
 mod schema;
@@ -30,5 +32,6 @@ mod ws;
 pub use auth::{ApiKey, Role, hash_key};
 pub use config::Options;
 pub use error::Error;
+pub use publisher::Publisher;
 pub use schema::sdl;
 pub use service::{Parts, Service};

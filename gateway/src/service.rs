@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use comanda_producer::Producer;
 use comanda_schemas::{KafkaOptions, Registry, TopicNames};
 use comanda_store::Store;
 use tokio::net::TcpListener;
@@ -16,6 +15,7 @@ use crate::execute::Executor;
 use crate::http::{Gateway, routes};
 use crate::place::Placing;
 use crate::progress::Progress;
+use crate::publisher::Publisher;
 use crate::schema::{self, House, Limits};
 use crate::updates::{Sources, Updates};
 use crate::{Error, Options, server, ws};
@@ -23,7 +23,7 @@ use crate::{Error, Options, server, ws};
 /// What the gateway stands on.
 pub struct Parts {
     /// Stores order events.
-    pub producer: Producer,
+    pub producer: Publisher,
     /// Orders as they can be read.
     pub store: Store,
     /// Schemas of the events that subscribers are told of.
