@@ -12,8 +12,10 @@ pub enum Publisher {
     Kafka(Producer),
     /// To a function that answers in Kafka's place, for those who measure or test the gateway
     /// alone. No setting leads here.
-    Instead(Arc<dyn Fn(&OrderEvent) -> Result<Receipt, Error> + Send + Sync>),
+    Instead(Arc<StandIn>),
 }
+
+type StandIn = dyn Fn(&OrderEvent) -> Result<Receipt, Error> + Send + Sync;
 
 impl Publisher {
     /// Stores one event, as [`Producer::publish`] does.
