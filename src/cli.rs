@@ -222,10 +222,18 @@ pub struct AuditArgs {
 pub enum BenchWhat {
     /// The engine under the processors: alone, and with calls to a payment provider
     Engine(BenchEngineArgs),
+    /// The gateway: orders over HTTP, alone and in batches, and idle subscriptions
+    Gateway(BenchGatewayArgs),
     /// One case, in a process of its own
     #[command(hide = true)]
     Case {
         /// What to do, as `bench engine` writes it
+        spec: String,
+    },
+    /// One case of `bench gateway`, in a process of its own
+    #[command(hide = true)]
+    GatewayCase {
+        /// What to do, as `bench gateway` writes it
         spec: String,
     },
 }
@@ -243,6 +251,29 @@ pub struct BenchEngineArgs {
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub rounds: u32,
     /// Only these cases, e.g. raw,engine; raw_paced and engine_paced are the latencies
+    #[arg(long, value_delimiter = ',', value_name = "CASE,…")]
+    pub only: Vec<String>,
+    /// End the output with one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `bench gateway …`
+#[derive(Debug, Args)]
+pub struct BenchGatewayArgs {
+    /// Connections that place orders, each waiting for its answer; and tasks of the bare client
+    #[arg(long, default_value_t = 256, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=8_000))]
+    pub connections: u32,
+    /// WebSockets with an idle subscription
+    #[arg(long, default_value_t = 1_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=8_000))]
+    pub subscriptions: u32,
+    /// How long to measure each case, after its warm-up
+    #[arg(long, default_value_t = 4, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=600))]
+    pub seconds: u64,
+    /// How often to measure each case; the median counts
+    #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub rounds: u32,
+    /// Only these cases, e.g. raw,gateway; raw_paced and gateway_paced are the latencies
     #[arg(long, value_delimiter = ',', value_name = "CASE,…")]
     pub only: Vec<String>,
     /// End the output with one JSON object

@@ -170,7 +170,7 @@ impl Wiring {
         )
         .context("starting the producer")?;
         let parts = gateway::Parts {
-            producer: producer.clone(),
+            producer: producer.clone().into(),
             store: self.store().await?,
             registry: self.registry.clone(),
             kafka: settings.kafka.clone(),

@@ -2,6 +2,7 @@
 //!
 //! - [`Options`] → [`Service::build`] → [`Service::run_until_stopped`]: `/graphql` over HTTP,
 //!   Server-Sent Events and WebSocket, GraphiQL at `/`
+//! - [`Publisher`]: where it puts the orders
 //! - [`ApiKey`], [`hash_key`], [`JwtOptions`]: who may come in
 //! - [`sdl`]: the schema in GraphQL's own language
 //! - [`metrics`]: the names of what is measured
@@ -22,6 +23,7 @@ mod params;
 mod place;
 mod places;
 mod progress;
+mod publisher;
 mod rate;
 mod receipt;
 mod recent;
@@ -36,5 +38,6 @@ pub use config::Options;
 pub use error::Error;
 pub use http::ForwardedHeader;
 pub use introspection::Audience;
+pub use publisher::Publisher;
 pub use schema::sdl;
 pub use service::{Parts, Service};

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use comanda_producer::Producer;
 use comanda_schemas::{Event, OrderEvent, OrderEventType, OrderId, Timestamp, TraceContext};
 use comanda_store::{AnyEvent, OrderView, Recorded, Store, StoredEvent, fingerprint, fold};
 use metrics::counter;
@@ -15,6 +14,7 @@ use crate::failure::{Code, Failure};
 use crate::input::PlaceOrder;
 use crate::metrics::PLACEMENTS_TOTAL;
 use crate::progress::Progress;
+use crate::publisher::Publisher;
 use crate::recent::{Entered, First, Recent};
 
 /// How often placements that the store has seen by now are forgotten.
@@ -58,13 +58,13 @@ impl Known {
 /// Places orders. Clones share what is remembered.
 #[derive(Clone)]
 pub(crate) struct Placing {
-    producer: Producer,
+    producer: Publisher,
     store: Store,
     recent: Arc<Recent>,
 }
 
 impl Placing {
-    pub fn new(producer: Producer, store: Store, max_recent: usize, recent_age: Duration) -> Self {
+    pub fn new(producer: Publisher, store: Store, max_recent: usize, recent_age: Duration) -> Self {
         let recent = Arc::new(Recent::new(max_recent, recent_age));
         Self { producer, store, recent }
     }

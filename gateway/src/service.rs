@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use comanda_producer::Producer;
 use comanda_schemas::{KafkaOptions, Registry, TopicNames};
 use comanda_store::Store;
 use tokio::net::TcpListener;
@@ -17,6 +16,7 @@ use crate::execute::Executor;
 use crate::http::{Cors, Edge, Gateway, Streams, routes};
 use crate::place::Placing;
 use crate::progress::Progress;
+use crate::publisher::Publisher;
 use crate::rate::Rates;
 use crate::schema::{self, House, Limits};
 use crate::updates::{Sources, Updates};
@@ -25,7 +25,7 @@ use crate::{Audience, Error, Options, server, ws};
 /// What the gateway stands on.
 pub struct Parts {
     /// Stores order events.
-    pub producer: Producer,
+    pub producer: Publisher,
     /// Orders as they can be read.
     pub store: Store,
     /// Schemas of the events that subscribers are told of.

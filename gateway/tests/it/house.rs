@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use comanda_gateway::{ApiKey, Audience, ForwardedHeader, JwtOptions, Options, Parts, Service};
+use comanda_gateway::{
+    ApiKey, Audience, ForwardedHeader, JwtOptions, Options, Parts, Publisher, Service,
+};
 use comanda_producer::Producer;
 use comanda_sandbox::{Broker, registry};
 use comanda_schemas::{Encoder, Event, KafkaOptions, Registry, RegistryOptions, Topic, TopicNames};
@@ -185,7 +187,7 @@ impl House {
         edit(&mut options);
         let producer = house.producer().await?;
         house.gateways_producer = Some(producer.clone());
-        let service = Service::build(options, house.parts(producer)).await?;
+        let service = Service::build(options, house.parts(producer.into())).await?;
         house.addr = service.addr();
         house.serving = Some(tokio::spawn(service.run_until_stopped(house.shutdown.clone())));
         Ok(house)
@@ -194,10 +196,15 @@ impl House {
     /// A gateway on the same topics and the same store.
     pub async fn another(&self, options: Options) -> Result<Service> {
         let producer = self.producer().await?;
-        Ok(Service::build(options, self.parts(producer)).await?)
+        self.another_with(options, producer.into()).await
     }
 
-    fn parts(&self, producer: Producer) -> Parts {
+    /// As [`House::another`], with a publisher of its own.
+    pub async fn another_with(&self, options: Options, publisher: Publisher) -> Result<Service> {
+        Ok(Service::build(options, self.parts(publisher)).await?)
+    }
+
+    fn parts(&self, producer: Publisher) -> Parts {
         Parts {
             producer,
             store: self.store.clone(),

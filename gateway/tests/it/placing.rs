@@ -1,8 +1,11 @@
 //! Placing orders: accepted means stored, one order per key.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use anyhow::Result;
+use comanda_gateway::Publisher;
+use comanda_producer::Receipt;
 use comanda_schemas::scan::{From, Scan, Step};
 use comanda_schemas::{OrderEvent, Topic, TraceContext, headers};
 use rdkafka::Message;
@@ -219,5 +222,29 @@ async fn a_broker_that_is_away_is_a_retriable_failure() -> Result<()> {
     house.broker.with_cluster(|cluster| cluster.broker_up(1))?;
     house.placed(ANA, order("ana", Some("k-1"))).await?;
     assert_eq!(stored(&house).await?.len(), 2);
+    Ok(())
+}
+
+/// What `comanda bench` measures the gateway alone with.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publisher_in_kafkas_place_gets_the_events_and_gives_the_receipts() -> Result<()> {
+    let house = House::open().await?;
+    let (seen, events) = std::sync::mpsc::channel();
+    let publisher = Publisher::Instead(Arc::new(move |event: &OrderEvent| {
+        let timestamp = event.occurred_at;
+        let _ = seen.send(event.clone());
+        Ok(Receipt { topic: "nowhere".into(), partition: 7, offset: 41, timestamp })
+    }));
+    let another = house.another_with(options(), publisher).await?;
+    let url = format!("http://{}/graphql", another.addr());
+    tokio::spawn(another.run_until_stopped(house.shutdown.clone()));
+    let body = json!({ "query": PLACE, "variables": { "input": order("ana", Some("k-1")) } });
+    let response = house.http.post(&url).bearer_auth(ANA).json(&body).send().await?;
+    let payload = response.json::<Value>().await?["data"]["placeOrder"].take();
+    assert_eq!(payload["receipt"]["topic"], "nowhere", "{payload}");
+    assert_eq!(payload["receipt"]["partition"], 7);
+    assert_eq!(payload["receipt"]["offset"], 41);
+    assert_eq!(json!(events.try_recv()?.order_id.to_string()), payload["order"]["id"]);
+    assert_eq!(stored(&house).await?.len(), 0);
     Ok(())
 }

@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::load::Orders;
-use super::meter::{self, Measured};
+use super::meter::{self, Measured, Process};
 use super::{http, raw};
 use crate::config::{Loaded, Settings};
 use crate::{signals, telemetry};
@@ -136,7 +136,7 @@ pub async fn run(loaded: Loaded, spec: &str) -> Result<()> {
             tokio::time::sleep(LOOK).await;
         }
         Line::Ready.say()?;
-        meter::follow(&done, parts.spec.orders, limit, &interrupted).await
+        meter::follow(&Process::this(), &done, parts.spec.orders, limit, &interrupted).await
     };
     let measured = tokio::select! {
         measured = measured => measured?,
@@ -154,7 +154,7 @@ pub async fn run(loaded: Loaded, spec: &str) -> Result<()> {
 }
 
 /// Without the process that started this one, nobody wants to know.
-fn stop_with_parent(stop: CancellationToken) {
+pub fn stop_with_parent(stop: CancellationToken) {
     std::thread::spawn(move || {
         let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
         stop.cancel();

@@ -7,15 +7,15 @@ use comanda_schemas::{Registry, Topic, TopicNames};
 use tokio_util::sync::CancellationToken;
 
 use super::case::{Kind, Spec};
+use super::figures::Figures;
 use super::latency::{self, Latency, Pace};
 use super::load::{Load, Orders};
 use super::meter::Measured;
 use super::process::Starter;
-use super::report::Figures;
-use super::scratch::Scratch;
+use super::report::Report;
+use super::scratch::{self, Scratch};
 use crate::cli::{BenchEngineArgs, SettingsArgs};
 use crate::config::{Loaded, Settings};
-use crate::signals;
 
 /// Times that the provider takes for a charge, in milliseconds.
 const LATENCIES: [u64; 3] = [0, 20, 100];
@@ -35,28 +35,18 @@ const SLACK: Duration = Duration::from_secs(60);
 
 /// Measures all cases, prints what they come to, and leaves nothing behind.
 pub async fn run(loaded: Loaded, settings: SettingsArgs, args: BenchEngineArgs) -> Result<()> {
-    let shutdown = signals::shutdown_token()?;
     let starter = Starter::new(&settings)?;
     let settings = loaded.settings;
     check(&args.only)?;
-    let scratch = Scratch::open(&settings.kafka, &settings.topics)?;
-    let stop = shutdown.child_token();
-    let figures = {
-        let bench = Bench::open(&settings, &args, &starter, &scratch, stop.clone());
-        let work = async { bench.await?.measure().await };
-        tokio::select! {
-            figures = work => figures,
-            () = shutdown.cancelled() => Err(anyhow::anyhow!("interrupted")),
-        }
-    };
-    // Whoever still writes into the topics has to stop first.
-    stop.cancel();
-    eprintln!("deleting the topics …");
-    let deleted = scratch.delete().await;
+    let (figures, deleted) = scratch::with(&settings, async |scratch, stop| {
+        Bench::open(&settings, &args, &starter, scratch, stop).await?.measure().await
+    })
+    .await?;
     let figures = figures?;
-    println!("{}", figures.table());
+    let report = Report::of(&figures, settings.engine.max_in_flight_records);
+    println!("{}", report.table(&figures));
     if args.json {
-        println!("{}", serde_json::to_string(&figures.report())?);
+        println!("{}", serde_json::to_string(&report)?);
     }
     deleted
 }
@@ -109,7 +99,7 @@ impl<'a> Bench<'a> {
     }
 
     async fn measure(&self) -> Result<Figures> {
-        let mut figures = Figures::new(self.settings.engine.max_in_flight_records);
+        let mut figures = Figures::default();
         let orders = self.args.orders;
         // A broker that has just started is slow at first; whoever comes first would pay for it.
         self.throughput("warm-up", RAW, orders).await?;

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use comanda_schemas::KafkaOptions;
 use comanda_schemas::scan::{From, Scan, Step};
 use rdkafka::Message as _;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use super::load::{Load, Orders};
@@ -14,14 +14,14 @@ use super::load::{Load, Orders};
 /// Orders are due on such a grid, so that one who sleeps can keep the pace.
 const TICK: Duration = Duration::from_millis(1);
 /// What is due earlier than this does not count.
-const WARM: Duration = Duration::from_secs(2);
+pub const WARM: Duration = Duration::from_secs(2);
 /// From now to the first order.
-const LEAD: Duration = Duration::from_millis(100);
+pub const LEAD: Duration = Duration::from_millis(100);
 /// How long to wait for one more result.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A steady pace.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Pace {
     rate: f64,
     /// How many orders there are in all.
@@ -29,12 +29,26 @@ pub struct Pace {
 }
 
 /// How long results took, in milliseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Latency {
     /// Half of them took less.
     pub median: f64,
     /// All but one in a hundred took less.
     pub p99: f64,
+    /// All but one in a thousand took less.
+    pub p999: f64,
+}
+
+impl Latency {
+    /// Of all that was measured.
+    pub fn of(mut all: Vec<Duration>) -> Result<Self> {
+        if all.is_empty() {
+            bail!("too short to measure: take more --seconds");
+        }
+        all.sort_unstable();
+        let at = |share| percentile(&all, share);
+        Ok(Self { median: at(0.50), p99: at(0.99), p999: at(0.999) })
+    }
 }
 
 impl Pace {
@@ -45,13 +59,19 @@ impl Pace {
     }
 
     /// When order `n` is due, counted from the beginning.
-    fn due(&self, n: u64) -> Duration {
+    pub fn due(&self, n: u64) -> Duration {
         let ticks = (n as f64 / (self.rate * TICK.as_secs_f64())).ceil();
         TICK.mul_f64(ticks)
     }
 
-    /// Sends the orders; late ones at once, and their lateness counts.
-    fn send(&self, load: &Load, began: Instant, stop: &CancellationToken) -> Result<()> {
+    /// Gives each order to `send` when it is due; late ones at once, and their lateness counts.
+    /// Blocks.
+    pub fn keep(
+        &self,
+        began: Instant,
+        stop: &CancellationToken,
+        mut send: impl FnMut(u64) -> Result<()>,
+    ) -> Result<()> {
         for n in 0..self.orders {
             let wait = (began + self.due(n)).saturating_duration_since(Instant::now());
             if !wait.is_zero() {
@@ -60,12 +80,12 @@ impl Pace {
                     bail!("interrupted");
                 }
             }
-            load.send(n)?;
+            send(n)?;
         }
-        load.finish()
+        Ok(())
     }
 
-    /// Reads the results until there is one of each order; the latencies, sorted.
+    /// Reads the results until there is one of each order; the latencies.
     fn read(
         &self,
         scan: &mut Scan,
@@ -103,7 +123,6 @@ impl Pace {
                 all.push(last.saturating_duration_since(began + due));
             }
         }
-        all.sort_unstable();
         Ok(all)
     }
 }
@@ -121,16 +140,15 @@ pub async fn measure(
     let mut scan = tokio::task::spawn_blocking(open).await??;
     let began = Instant::now() + LEAD;
     let (for_sender, for_reader) = (stop.clone(), stop);
-    let sending = tokio::task::spawn_blocking(move || pace.send(&load, began, &for_sender));
+    let sending = tokio::task::spawn_blocking(move || {
+        pace.keep(began, &for_sender, |n| load.send(n))?;
+        load.finish()
+    });
     let reading =
         tokio::task::spawn_blocking(move || pace.read(&mut scan, &orders, began, &for_reader));
     let (sent, read) = tokio::join!(sending, reading);
     sent??;
-    let all = read??;
-    if all.is_empty() {
-        bail!("too short to measure: take more --seconds");
-    }
-    Ok(Latency { median: percentile(&all, 0.50), p99: percentile(&all, 0.99) })
+    Latency::of(read??)
 }
 
 /// The value, in milliseconds, below which `share` of the sorted values lie (nearest rank).
@@ -162,6 +180,7 @@ mod tests {
         let sorted: Vec<_> = (1..=200).map(Duration::from_millis).collect();
         assert_eq!(percentile(&sorted, 0.50), 100.0);
         assert_eq!(percentile(&sorted, 0.99), 198.0);
+        assert_eq!(percentile(&sorted, 0.999), 200.0);
         assert_eq!(percentile(&[], 0.5), 0.0);
     }
 }

@@ -49,7 +49,7 @@ impl Orders {
             order_id,
             version: 1,
             occurred_at: self.at,
-            customer_id: format!("table-{}", n % 1000),
+            customer_id: Self::customer(n),
             order: Order {
                 currency: Currency::parse("EUR").expect("a currency of ISO 4217"),
                 total_minor: Order::total_of(&lines).expect("a small sum"),
@@ -60,6 +60,11 @@ impl Orders {
             },
             reason: None,
         }
+    }
+
+    /// Who places the order with number `n`; all are equally long.
+    pub fn customer(n: u64) -> String {
+        format!("table-{:03}", n % 1000)
     }
 
     /// The number of the order whose record has this key.

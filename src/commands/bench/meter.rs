@@ -1,5 +1,6 @@
-//! What a case costs this process: time, CPU, memory.
+//! What a case costs its process: time, CPU, memory.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -9,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 /// How often the count is looked at.
 const LOOK: Duration = Duration::from_millis(10);
 /// Work is warm after this long, or after a tenth of the goal.
-const WARM: Duration = Duration::from_secs(1);
+pub const WARM: Duration = Duration::from_secs(1);
 /// A count that stands still this long will not move any more.
 const STALLED: Duration = Duration::from_secs(60);
 /// Clock ticks a second in `/proc`: USER_HZ, which is 100 on every architecture that runs this.
@@ -18,7 +19,7 @@ const TICKS_PER_SECOND: f64 = 100.0;
 /// What a stretch of steady work took.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Measured {
-    /// Orders whose results were committed in it.
+    /// Orders that were done in it.
     pub orders: u64,
     /// How long it was.
     pub seconds: f64,
@@ -40,8 +41,51 @@ impl Measured {
     }
 }
 
-/// Follows `done` from where the work is warm to just before `goal`, or for `limit`.
+/// A process of this machine.
+#[derive(Debug, Clone)]
+pub struct Process {
+    folder: PathBuf,
+}
+
+impl Process {
+    /// This one.
+    pub fn this() -> Self {
+        Self { folder: "/proc/self".into() }
+    }
+
+    /// The one with this id.
+    pub fn of(id: u32) -> Self {
+        Self { folder: format!("/proc/{id}").into() }
+    }
+
+    /// The memory it holds now, in bytes.
+    pub fn rss_bytes(&self) -> Result<u64> {
+        self.memory("VmRSS:")
+    }
+
+    fn peak_rss_bytes(&self) -> Result<u64> {
+        self.memory("VmHWM:")
+    }
+
+    fn memory(&self, field: &str) -> Result<u64> {
+        let status = self.read("status").context("memory needs Linux")?;
+        bytes_in(&status, field).context("/proc/…/status has another form")
+    }
+
+    fn cpu_seconds(&self) -> Result<f64> {
+        let stat = self.read("stat").context("CPU time needs Linux")?;
+        cpu_in(&stat).context("/proc/…/stat has another form")
+    }
+
+    fn read(&self, file: &str) -> std::io::Result<String> {
+        std::fs::read_to_string(self.folder.join(file))
+    }
+}
+
+/// Follows `done`, which `process` does, from where the work is warm to just before `goal`, or for
+/// `limit`.
 pub async fn follow(
+    process: &Process,
     done: impl Fn() -> u64,
     goal: u64,
     limit: Duration,
@@ -55,7 +99,8 @@ pub async fn follow(
             _ = look.tick() => {}
             () = stop.cancelled() => bail!("interrupted"),
         }
-        let sample = Sample { at: Instant::now(), done: done(), cpu_seconds: cpu_seconds()? };
+        let cpu_seconds = process.cpu_seconds()?;
+        let sample = Sample { at: Instant::now(), done: done(), cpu_seconds };
         if sample.done > moved.0 {
             moved = (sample.done, sample.at);
         } else if moved.1.elapsed() > STALLED {
@@ -69,7 +114,7 @@ pub async fn follow(
                 orders: last.done - first.done,
                 seconds: (last.at - first.at).as_secs_f64(),
                 cpu_seconds: last.cpu_seconds - first.cpu_seconds,
-                peak_rss_bytes: peak_rss_bytes()?,
+                peak_rss_bytes: process.peak_rss_bytes()?,
             });
         }
     }
@@ -118,12 +163,7 @@ impl Stretch {
     }
 }
 
-fn cpu_seconds() -> Result<f64> {
-    let stat = std::fs::read_to_string("/proc/self/stat").context("CPU time needs Linux")?;
-    cpu_in(&stat).context("/proc/self/stat has another form")
-}
-
-/// User and system time in `/proc/self/stat`: fields 14 and 15, counted after the command's name,
+/// User and system time in `/proc/…/stat`: fields 14 and 15, counted after the command's name,
 /// which may hold spaces and parentheses.
 fn cpu_in(stat: &str) -> Option<f64> {
     let (_, after) = stat.rsplit_once(')')?;
@@ -132,13 +172,9 @@ fn cpu_in(stat: &str) -> Option<f64> {
     Some((user + system) as f64 / TICKS_PER_SECOND)
 }
 
-fn peak_rss_bytes() -> Result<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").context("memory needs Linux")?;
-    peak_in(&status).context("/proc/self/status has another form")
-}
-
-fn peak_in(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+/// The value of `field` in `/proc/…/status`.
+fn bytes_in(status: &str, field: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(field))?;
     let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kilobytes * 1024)
 }
@@ -155,9 +191,11 @@ mod tests {
     }
 
     #[test]
-    fn peak_memory_is_in_bytes() {
-        assert_eq!(peak_in("Name:\tx\nVmHWM:\t  2048 kB\nVmRSS:\t 1 kB\n"), Some(2 << 20));
-        assert_eq!(peak_in("Name:\tx\n"), None);
+    fn memory_is_in_bytes() {
+        let status = "Name:\tx\nVmHWM:\t  2048 kB\nVmRSS:\t 1 kB\n";
+        assert_eq!(bytes_in(status, "VmHWM:"), Some(2 << 20));
+        assert_eq!(bytes_in(status, "VmRSS:"), Some(1 << 10));
+        assert_eq!(bytes_in("Name:\tx\n", "VmRSS:"), None);
     }
 
     #[test]

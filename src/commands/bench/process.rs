@@ -3,16 +3,19 @@
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use tokio::sync::mpsc;
 
 use super::case::{Line, Spec};
-use super::meter::Measured;
+use super::meter::{Measured, Process};
 use crate::cli::SettingsArgs;
 
 /// Lines of a child that wait to be read.
 const LINES: usize = 16;
+/// How long a child may take to stop when asked.
+const STOP: Duration = Duration::from_secs(30);
 
 /// Starts children with the settings of this process.
 pub struct Starter {
@@ -49,7 +52,8 @@ impl Starter {
         Ok(Case(self.start(&["bench", "case", &spec], url)?))
     }
 
-    fn start(&self, arguments: &[&str], set: Option<String>) -> Result<Running> {
+    /// Any command; `set` is one more setting.
+    pub fn start(&self, arguments: &[&str], set: Option<String>) -> Result<Running> {
         let mut command = Command::new(&self.binary);
         // The last setting wins; all stand after the command, because those before it would be
         // forgotten.
@@ -67,21 +71,40 @@ impl Starter {
                 }
             }
         });
-        Ok(Running { child, lines, _stdin: stdin })
+        Ok(Running { child, lines, stdin })
     }
 }
 
 /// A running child; killed when dropped.
-struct Running {
+pub struct Running {
     child: Child,
     lines: mpsc::Receiver<String>,
     /// Its end tells a case that this process is gone.
-    _stdin: Option<ChildStdin>,
+    stdin: Option<ChildStdin>,
 }
 
 impl Running {
-    async fn line(&mut self) -> Result<String> {
+    /// The next line that it says.
+    pub async fn line(&mut self) -> Result<String> {
         self.lines.recv().await.context("a process ended early; what it said stands above")
+    }
+
+    /// What it costs.
+    pub fn process(&self) -> Process {
+        Process::of(self.child.id())
+    }
+
+    /// Asks it to stop, and waits until it has.
+    pub async fn end(mut self) -> Result<()> {
+        drop(self.stdin.take());
+        // Its output ends when it does.
+        let silence = async { while self.lines.recv().await.is_some() {} };
+        tokio::time::timeout(STOP, silence).await.context("a process does not stop")?;
+        let status = self.child.wait().context("waiting for a process")?;
+        if !status.success() {
+            bail!("a process ended with {status}; what it said stands above");
+        }
+        Ok(())
     }
 }
 

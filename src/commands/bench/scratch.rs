@@ -1,20 +1,43 @@
 //! The topics of a run: made for one case, gone after it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use comanda_schemas::{ClientLog, KafkaOptions, Stage, Topic, TopicNames};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
 
-use crate::config::Topics;
+use crate::config::{Settings, Topics};
+use crate::signals;
 
 /// Limit of one request to the broker.
 const ASK: Duration = Duration::from_secs(15);
 
+/// Does `work` until it is done or a signal comes, and deletes what is left of its topics: what came
+/// of the work, and of that. The token stops whoever `work` leaves behind.
+pub async fn with<T>(
+    settings: &Settings,
+    work: impl AsyncFnOnce(&Scratch, CancellationToken) -> Result<T>,
+) -> Result<(Result<T>, Result<()>)> {
+    let shutdown = signals::shutdown_token()?;
+    let scratch = Scratch::open(&settings.kafka, &settings.topics)?;
+    let stop = shutdown.child_token();
+    let done = tokio::select! {
+        done = work(&scratch, stop.clone()) => done,
+        () = shutdown.cancelled() => Err(anyhow::anyhow!("interrupted")),
+    };
+    // Whoever still writes into the topics has to stop first.
+    stop.cancel();
+    eprintln!("deleting the topics …");
+    let deleted = scratch.delete().await;
+    Ok((done, deleted))
+}
+
 /// Makes topics under names of their own, and remembers which.
 pub struct Scratch {
-    admin: AdminClient<ClientLog>,
+    admin: Arc<AdminClient<ClientLog>>,
     brokers: String,
     topics: Topics,
     run: String,
@@ -23,13 +46,14 @@ pub struct Scratch {
 
 impl Scratch {
     /// For one run; nothing is made yet.
-    pub fn open(kafka: &KafkaOptions, topics: &Topics) -> Result<Self> {
-        let admin = kafka
+    fn open(kafka: &KafkaOptions, topics: &Topics) -> Result<Self> {
+        let admin: AdminClient<ClientLog> = kafka
             .client_config("bench-admin")
             .create_with_context(ClientLog)
             .context("creating the admin client")?;
         let run = uuid::Uuid::new_v4().simple().to_string();
         let (brokers, topics) = (kafka.brokers.clone(), topics.clone());
+        let admin = Arc::new(admin);
         Ok(Self { admin, brokers, topics, run: run[..8].to_owned(), made: Mutex::default() })
     }
 
@@ -57,6 +81,20 @@ impl Scratch {
         Ok(names)
     }
 
+    /// How many records the orders topic of a case has ever got.
+    pub async fn stored(&self, names: &TopicNames) -> Result<u64> {
+        let (admin, topic) = (self.admin.clone(), names.name(Topic::Orders));
+        let partitions = self.topics.partitions;
+        let count = move || {
+            let ends = (0..partitions).map(|partition| {
+                let (_, end) = admin.inner().fetch_watermarks(&topic, partition, ASK)?;
+                anyhow::Ok(end.unsigned_abs())
+            });
+            ends.sum::<Result<u64>>()
+        };
+        tokio::task::spawn_blocking(count).await?.context("counting the records")
+    }
+
     /// Deletes whatever is left of all cases: topics and groups.
     pub async fn delete(&self) -> Result<()> {
         let mut made = self.made.lock().await;
@@ -82,7 +120,7 @@ impl Scratch {
 
 fn all(names: &TopicNames) -> Vec<String> {
     let dead_letters = names.dead_letters(Stage::Payment);
-    vec![names.name(Topic::Orders), names.name(Topic::Payments), dead_letters]
+    Topic::ALL.into_iter().map(|topic| names.name(topic)).chain([dead_letters]).collect()
 }
 
 fn options() -> AdminOptions {
