@@ -1,17 +1,20 @@
-//! Mails customers what became of their payment, through an HTTP mail provider that speaks
-//! Resend's API.
+//! Mails customers what became of their payment, through an HTTP mail provider.
 //!
 //! - [`Notifier`]: the processor, from payment events to notification events
 //! - `words`, `mail`: what the mails say and how they look; the layout is in `templates/`
-//! - `text`, `recipient`: what customers wrote, made harmless
-//! - `client`: the provider's API and what its answers mean
+//! - `text`, `recipient`, `sender`: what customers and operators wrote, made harmless
+//! - `api`: the mail providers, one file each; `client`: the call, the same for all
 //!
-//! The key of each mail is the payment event's id, so a mail that is sent again after a crash or a
-//! missing answer goes out once, as long as the provider remembers the key (Resend: 24 hours).
+//! The key of each mail is the payment event's id. Where the provider takes idempotency keys, a mail
+//! that is sent again after a crash or a missing answer goes out once, as long as the provider
+//! remembers the key (Resend: 24 hours). Where it takes none, a second one goes out, under the same
+//! `Message-ID`.
 
+mod api;
 mod client;
 mod mail;
 mod recipient;
+mod sender;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -26,6 +29,7 @@ use tracing::error;
 
 use crate::provider::{Backoff, Error};
 use crate::{HandlerError, Input, Outcome, Processor};
+pub use api::Provider;
 use client::{Client, Failure};
 use mail::Mail;
 use recipient::Recipient;
@@ -38,15 +42,15 @@ const CHANNEL: &str = "email";
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Options {
-    /// Name of the provider in notification events and metrics.
-    pub provider: String,
+    /// Which API to send through.
+    pub provider: Provider,
     /// Base URL of the provider's API.
     pub provider_url: String,
-    /// API key, sent as bearer token.
+    /// API key, sent as the provider wants it.
     pub api_key: SecretString,
     /// Sender, `address` or `Name <address>`; the provider must know its domain.
     pub from: String,
-    /// Where answers go; empty for nowhere.
+    /// Where answers go, like `from`; empty for nowhere.
     pub reply_to: String,
     /// Who writes, in subjects and mails.
     pub restaurant_name: String,
@@ -68,7 +72,7 @@ pub struct Options {
 /// The notifier.
 #[derive(Debug)]
 pub struct Notifier {
-    provider: String,
+    provider: Provider,
     restaurant_name: String,
     client: Client,
     backoff: Backoff,
@@ -85,22 +89,17 @@ struct Told {
 impl Notifier {
     /// A notifier after `options`. Nothing is sent yet.
     pub fn new(options: Options) -> Result<Self, Error> {
-        let unusable = |setting, problem| {
-            Err(Error::Setting { provider: options.provider.clone(), setting, problem })
-        };
         if options.max_attempts == 0 {
-            return unusable("max_attempts", "must be at least 1");
-        }
-        if options.from.is_empty() || options.from.contains(char::is_control) {
-            return unusable("from", "must be an address on one line");
-        }
-        if options.reply_to.contains(char::is_control) {
-            return unusable("reply_to", "must be an address on one line, or empty");
+            return Err(Error::Setting {
+                provider: options.provider.name().to_owned(),
+                setting: "max_attempts",
+                problem: "must be at least 1",
+            });
         }
         Ok(Self {
             client: Client::new(&options)?,
             backoff: Backoff::new(
-                &options.provider,
+                options.provider.name(),
                 options.backoff_initial_ms,
                 options.backoff_max_ms,
             ),
@@ -125,7 +124,7 @@ impl Notifier {
             payment_event_id: cause.event_id,
             channel: CHANNEL.into(),
             template: told.template.into(),
-            provider: self.provider.clone(),
+            provider: self.provider.name().into(),
             message_id,
             detail,
             source: input.source.clone(),

@@ -244,6 +244,7 @@ mod tests {
         let answer = Answer {
             status: StatusCode::from_u16(status).unwrap(),
             retry_after: None,
+            headers: Default::default(),
             body: body.to_owned().into(),
         };
         classify(Ok(answer)).unwrap_err()

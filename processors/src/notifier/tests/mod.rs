@@ -1,6 +1,7 @@
 //! The notifier against a provider that answers as told, over real HTTP, and the mails it renders.
 
 mod mails;
+mod providers;
 mod sending;
 
 use comanda_schemas::{
@@ -11,12 +12,12 @@ use serde_json::{Value, json};
 use wiremock::matchers::{method, path};
 use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 
-use super::{Notifier, Options};
+use super::{Notifier, Options, Provider};
 use crate::{HandlerError, Input, Outcome, Processor};
 
 fn options(url: &str) -> Options {
     Options {
-        provider: "resend".into(),
+        provider: Provider::Resend,
         provider_url: url.into(),
         api_key: "re_hidden".to_owned().into(),
         from: "Trattoria Comanda <orders@comanda.example>".into(),
