@@ -1,7 +1,9 @@
 //! Mails customers what became of their payment, through an HTTP mail provider.
 //!
 //! - [`Notifier`]: the processor, from payment events to notification events
-//! - `words`, `mail`: what the mails say and how they look; the layout is in `templates/`
+//! - `kind`, `words`, `templates`, `mail`: which mails there are, what they say in each language and
+//!   how they look
+//! - [`preview`]: mails for bundled samples
 //! - `text`, `recipient`, `sender`: what customers and operators wrote, made harmless
 //! - `api`: the mail providers, one file each; `client`: the call, the same for all
 //!
@@ -12,9 +14,15 @@
 
 mod api;
 mod client;
+mod error;
+mod kind;
 mod mail;
+mod options;
+mod preview;
 mod recipient;
+mod samples;
 mod sender;
+mod templates;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -23,57 +31,28 @@ mod words;
 use std::time::Duration;
 
 use comanda_schemas::{NotificationEvent, NotificationEventType, PaymentEvent, Stage, Timestamp};
-use secrecy::SecretString;
-use serde::Deserialize;
 use tracing::error;
 
-use crate::provider::{Backoff, Error};
+use crate::provider::{self, Backoff};
 use crate::{HandlerError, Input, Outcome, Processor};
 pub use api::Provider;
 use client::{Client, Failure};
-use mail::Mail;
+pub use error::Error;
+use kind::Kind;
+use mail::Writer;
+pub use options::Options;
+pub use preview::{Preview, preview};
 use recipient::Recipient;
-use words::Kind;
+pub use words::Language;
 
 /// How customers are told.
 const CHANNEL: &str = "email";
-
-/// Settings of the notifier.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Options {
-    /// Which API to send through.
-    pub provider: Provider,
-    /// Base URL of the provider's API.
-    pub provider_url: String,
-    /// API key, sent as the provider wants it.
-    pub api_key: SecretString,
-    /// Sender, `address` or `Name <address>`; the provider must know its domain.
-    pub from: String,
-    /// Where answers go, like `from`; empty for nowhere.
-    pub reply_to: String,
-    /// Who writes, in subjects and mails.
-    pub restaurant_name: String,
-    /// Time to connect, TLS included, in milliseconds.
-    pub connect_timeout_ms: u64,
-    /// Time for a request and its whole answer, in milliseconds.
-    pub request_timeout_ms: u64,
-    /// Requests for one mail before it is given up, at least 1.
-    pub max_attempts: u32,
-    /// Longest pause after the first failed request, in milliseconds; doubles with each.
-    pub backoff_initial_ms: u64,
-    /// Longest pause after any failed request, in milliseconds.
-    pub backoff_max_ms: u64,
-    /// Pause before the next try when the provider refuses our key, sender or URL, in
-    /// milliseconds.
-    pub retry_refused_ms: u64,
-}
 
 /// The notifier.
 #[derive(Debug)]
 pub struct Notifier {
     provider: Provider,
-    restaurant_name: String,
+    writer: Writer,
     client: Client,
     backoff: Backoff,
     max_attempts: u32,
@@ -87,17 +66,19 @@ struct Told {
 }
 
 impl Notifier {
-    /// A notifier after `options`. Nothing is sent yet.
+    /// A notifier after `options`, whose templates are tried with every sample. Nothing is sent yet.
     pub fn new(options: Options) -> Result<Self, Error> {
         if options.max_attempts == 0 {
-            return Err(Error::Setting {
+            return Err(Error::Provider(provider::Error::Setting {
                 provider: options.provider.name().to_owned(),
                 setting: "max_attempts",
                 problem: "must be at least 1",
-            });
+            }));
         }
+        let client = Client::new(&options)?;
         Ok(Self {
-            client: Client::new(&options)?,
+            writer: Writer::new(&options, client.can_reply())?,
+            client,
             backoff: Backoff::new(
                 options.provider.name(),
                 options.backoff_initial_ms,
@@ -105,7 +86,6 @@ impl Notifier {
             ),
             max_attempts: options.max_attempts,
             retry_refused: Duration::from_millis(options.retry_refused_ms),
-            restaurant_name: options.restaurant_name,
             provider: options.provider,
         })
     }
@@ -192,8 +172,7 @@ impl Processor for Notifier {
             let result = Err("invalid_recipient".into());
             return Outcome::Emit(self.result(input, Told { template, result }));
         };
-        let can_reply = self.client.can_reply();
-        let mail = match Mail::render(kind, event, &self.restaurant_name, can_reply) {
+        let mail = match self.writer.write(kind, event) {
             Ok(mail) => mail,
             Err(error) => {
                 return Outcome::DeadLetter {
