@@ -102,6 +102,12 @@ pub enum Command {
         #[command(subcommand)]
         what: BenchWhat,
     },
+    /// Show what the mails look like
+    Mail {
+        /// What to do
+        #[command(subcommand)]
+        action: MailAction,
+    },
     /// Validate or show the settings, or hash an API key
     Config {
         /// What to do
@@ -180,6 +186,17 @@ pub enum ConfigAction {
     Show,
     /// Print the hash of an API key, read from standard input, for gateway.api_keys and its file
     HashKey,
+}
+
+/// `mail …`
+#[derive(Debug, Subcommand)]
+pub enum MailAction {
+    /// Write each kind of mail for bundled samples, in the configured language and templates
+    Preview {
+        /// Folder to write to; made if it is missing, files of the same names are replaced
+        #[arg(long, default_value = "mail-preview", value_name = "FOLDER")]
+        out: PathBuf,
+    },
 }
 
 /// `schema …`

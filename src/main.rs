@@ -20,7 +20,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Parser;
 
-use cli::{Cli, Command, ConfigAction, Role, SchemaKind, SchemasAction, TopicsAction};
+use cli::{Cli, Command, ConfigAction, MailAction, Role, SchemaKind, SchemasAction, TopicsAction};
 use config::Loaded;
 
 /// Also for librdkafka: an order is read, handled and written on different threads, and memory that
@@ -53,6 +53,7 @@ async fn run(cli: Cli) -> Result<()> {
             | Command::Audit(_)
             | Command::Bench { .. }
             | Command::Dlq { .. }
+            | Command::Mail { .. }
             | Command::Tail(_)
             | Command::Config { .. }
     ) && loaded.is_default("log.level");
@@ -75,6 +76,9 @@ async fn run(cli: Cli) -> Result<()> {
         Command::Audit(args) => commands::audit::run(loaded, args).await,
         Command::Dlq { action } => commands::dlq::run(loaded, action).await,
         Command::Bench { what } => commands::bench::run(loaded, cli.settings, what).await,
+        Command::Mail { action: MailAction::Preview { out } } => {
+            commands::mail::preview(&loaded, &out)
+        }
         Command::Config { action } => match action {
             ConfigAction::Check => commands::config::check(&loaded),
             ConfigAction::Show => commands::config::show(&loaded),

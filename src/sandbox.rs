@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use comanda_gateway as gateway;
+use comanda_processors::notifier::Provider;
 use comanda_sandbox::{Broker, mailbox, payment, registry};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
@@ -100,7 +101,8 @@ impl Sandbox {
             });
         }
         let (mut mailbox_handle, mut mailbox_url) = (None, None);
-        if loaded.is_default("notifier.provider_url") {
+        let own_mailbox = settings.notifier.provider == Provider::Sandbox;
+        if own_mailbox && loaded.is_default("notifier.provider_url") {
             let addr = listen("sandbox.mailbox_listen", settings.sandbox.mailbox_listen);
             let service = mailbox::Service::bind(addr)
                 .await

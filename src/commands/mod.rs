@@ -5,6 +5,7 @@ pub mod bench;
 pub mod config;
 pub mod demo;
 pub mod dlq;
+pub mod mail;
 pub mod run;
 pub mod sandbox;
 pub mod schemas;

@@ -182,7 +182,18 @@ impl Loaded {
             .merge(Texts::from_args(&defaults, overrides)?);
         let settings: Settings = layers.extract().map_err(readable)?;
         validate(&settings)?;
-        Ok(Self { settings, layers })
+        let loaded = Self { settings, layers };
+        let provider = loaded.settings.notifier.provider;
+        if let Some(url) = provider.public_url()
+            && loaded.is_default("notifier.provider_url")
+        {
+            bail!(
+                "the configuration is not valid:\n  notifier.provider_url must be set for {}, e.g. \
+                 to {url}",
+                provider.name()
+            );
+        }
+        Ok(loaded)
     }
 
     /// Whether nobody set `key`: it still has the value of the default file.

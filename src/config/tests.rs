@@ -66,6 +66,17 @@ fn mistakes_are_named_with_their_key() {
 }
 
 #[test]
+fn a_public_mail_provider_needs_its_address() {
+    let refused = refusal(&["notifier.provider=postmark"], &[]);
+    assert!(refused.contains("notifier.provider_url"), "{refused}");
+    assert!(refused.contains("https://api.postmarkapp.com"), "{refused}");
+    let url = "notifier.provider_url=https://api.postmarkapp.com";
+    load(None, &["notifier.provider=postmark", url], &[]).unwrap();
+    load(None, &["notifier.provider=mailpit", "notifier.api_key="], &[]).unwrap();
+    assert!(refusal(&["notifier.provider=postmarc", url], &[]).contains("notifier.provider"));
+}
+
+#[test]
 fn librdkafkas_own_properties_pass_through() {
     let args = ["kafka.properties.socket.timeout.ms=1000"];
     let vars = [("COMANDA__KAFKA__PROPERTIES__SOCKET_KEEPALIVE_ENABLE", "true")];

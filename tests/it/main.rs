@@ -13,6 +13,7 @@ mod harness;
 mod hostile;
 mod kill;
 mod lifecycle;
+mod mail;
 mod projectors;
 mod real_parts;
 mod sandbox;

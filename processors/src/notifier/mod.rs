@@ -1,17 +1,28 @@
-//! Mails customers what became of their payment, through an HTTP mail provider that speaks
-//! Resend's API.
+//! Mails customers what became of their payment, through an HTTP mail provider.
 //!
 //! - [`Notifier`]: the processor, from payment events to notification events
-//! - `words`, `mail`: what the mails say and how they look; the layout is in `templates/`
-//! - `text`, `recipient`: what customers wrote, made harmless
-//! - `client`: the provider's API and what its answers mean
+//! - `kind`, `words`, `templates`, `mail`: which mails there are, what they say in each language and
+//!   how they look
+//! - [`preview`]: mails for bundled samples
+//! - `text`, `recipient`, `sender`: what customers and operators wrote, made harmless
+//! - `api`: the mail providers, one file each; `client`: the call, the same for all
 //!
-//! The key of each mail is the payment event's id, so a mail that is sent again after a crash or a
-//! missing answer goes out once, as long as the provider remembers the key (Resend: 24 hours).
+//! The key of each mail is the payment event's id. Where the provider takes idempotency keys, a mail
+//! that is sent again after a crash or a missing answer goes out once, as long as the provider
+//! remembers the key (Resend: 24 hours). Where it takes none, a second one goes out, under the same
+//! `Message-ID`.
 
+mod api;
 mod client;
+mod error;
+mod kind;
 mod mail;
+mod options;
+mod preview;
 mod recipient;
+mod samples;
+mod sender;
+mod templates;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -20,56 +31,28 @@ mod words;
 use std::time::Duration;
 
 use comanda_schemas::{NotificationEvent, NotificationEventType, PaymentEvent, Stage, Timestamp};
-use secrecy::SecretString;
-use serde::Deserialize;
 use tracing::error;
 
-use crate::provider::{Backoff, Error};
+use crate::provider::{self, Backoff};
 use crate::{HandlerError, Input, Outcome, Processor};
+pub use api::Provider;
 use client::{Client, Failure};
-use mail::Mail;
+pub use error::Error;
+use kind::Kind;
+use mail::Writer;
+pub use options::Options;
+pub use preview::{Preview, preview};
 use recipient::Recipient;
-use words::Kind;
+pub use words::Language;
 
 /// How customers are told.
 const CHANNEL: &str = "email";
 
-/// Settings of the notifier.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Options {
-    /// Name of the provider in notification events and metrics.
-    pub provider: String,
-    /// Base URL of the provider's API.
-    pub provider_url: String,
-    /// API key, sent as bearer token.
-    pub api_key: SecretString,
-    /// Sender, `address` or `Name <address>`; the provider must know its domain.
-    pub from: String,
-    /// Where answers go; empty for nowhere.
-    pub reply_to: String,
-    /// Who writes, in subjects and mails.
-    pub restaurant_name: String,
-    /// Time to connect, TLS included, in milliseconds.
-    pub connect_timeout_ms: u64,
-    /// Time for a request and its whole answer, in milliseconds.
-    pub request_timeout_ms: u64,
-    /// Requests for one mail before it is given up, at least 1.
-    pub max_attempts: u32,
-    /// Longest pause after the first failed request, in milliseconds; doubles with each.
-    pub backoff_initial_ms: u64,
-    /// Longest pause after any failed request, in milliseconds.
-    pub backoff_max_ms: u64,
-    /// Pause before the next try when the provider refuses our key, sender or URL, in
-    /// milliseconds.
-    pub retry_refused_ms: u64,
-}
-
 /// The notifier.
 #[derive(Debug)]
 pub struct Notifier {
-    provider: String,
-    restaurant_name: String,
+    provider: Provider,
+    writer: Writer,
     client: Client,
     backoff: Backoff,
     max_attempts: u32,
@@ -83,30 +66,26 @@ struct Told {
 }
 
 impl Notifier {
-    /// A notifier after `options`. Nothing is sent yet.
+    /// A notifier after `options`, whose templates are tried with every sample. Nothing is sent yet.
     pub fn new(options: Options) -> Result<Self, Error> {
-        let unusable = |setting, problem| {
-            Err(Error::Setting { provider: options.provider.clone(), setting, problem })
-        };
         if options.max_attempts == 0 {
-            return unusable("max_attempts", "must be at least 1");
+            return Err(Error::Provider(provider::Error::Setting {
+                provider: options.provider.name().to_owned(),
+                setting: "max_attempts",
+                problem: "must be at least 1",
+            }));
         }
-        if options.from.is_empty() || options.from.contains(char::is_control) {
-            return unusable("from", "must be an address on one line");
-        }
-        if options.reply_to.contains(char::is_control) {
-            return unusable("reply_to", "must be an address on one line, or empty");
-        }
+        let client = Client::new(&options)?;
         Ok(Self {
-            client: Client::new(&options)?,
+            writer: Writer::new(&options, client.can_reply())?,
+            client,
             backoff: Backoff::new(
-                &options.provider,
+                options.provider.name(),
                 options.backoff_initial_ms,
                 options.backoff_max_ms,
             ),
             max_attempts: options.max_attempts,
             retry_refused: Duration::from_millis(options.retry_refused_ms),
-            restaurant_name: options.restaurant_name,
             provider: options.provider,
         })
     }
@@ -125,7 +104,7 @@ impl Notifier {
             payment_event_id: cause.event_id,
             channel: CHANNEL.into(),
             template: told.template.into(),
-            provider: self.provider.clone(),
+            provider: self.provider.name().into(),
             message_id,
             detail,
             source: input.source.clone(),
@@ -193,8 +172,7 @@ impl Processor for Notifier {
             let result = Err("invalid_recipient".into());
             return Outcome::Emit(self.result(input, Told { template, result }));
         };
-        let can_reply = self.client.can_reply();
-        let mail = match Mail::render(kind, event, &self.restaurant_name, can_reply) {
+        let mail = match self.writer.write(kind, event) {
             Ok(mail) => mail,
             Err(error) => {
                 return Outcome::DeadLetter {

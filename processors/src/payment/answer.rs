@@ -226,7 +226,7 @@ pub(super) fn classify(answer: Result<Answer, Lost>) -> Result<Bytes, Failure> {
                 payment_id: payment_id.map(|intent| intent.id.clone()),
             }
         }
-        (500..=599, _, _) if answer.is_replayed => Failure::KeyBurnt(format!("http_{status}")),
+        (500..=599, _, _) if is_replayed(&answer) => Failure::KeyBurnt(format!("http_{status}")),
         // 408: the whole request never came; but a proxy may say so of a request it passed on.
         // 424: a dependency of the provider failed.
         (408 | 504, _, _) => Failure::TimedOut,
@@ -235,6 +235,12 @@ pub(super) fn classify(answer: Result<Answer, Lost>) -> Result<Bytes, Failure> {
         // Redirects, unknown paths, other answers of somebody who is not the provider.
         _ => Failure::Refused(word()),
     })
+}
+
+/// Whether it is the stored answer to an earlier request of the same key; see "Idempotent requests"
+/// in Stripe's API reference.
+fn is_replayed(answer: &Answer) -> bool {
+    answer.headers.get("idempotent-replayed").is_some_and(|value| value == "true")
 }
 
 /// The value in the body of a success. One that can't be read leaves the outcome open: the
@@ -252,7 +258,7 @@ mod tests {
         let answer = Answer {
             status: StatusCode::from_u16(status).unwrap(),
             retry_after: None,
-            is_replayed: false,
+            headers: Default::default(),
             body: body.to_owned().into(),
         };
         classify(Ok(answer)).unwrap_err()

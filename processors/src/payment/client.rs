@@ -12,7 +12,7 @@ use super::answer::{
     Failure, Intent, IntentStatus, Refund, RefundStatus, SearchResult, classify, parse,
 };
 use super::circuit::Circuit;
-use crate::provider::{self, Endpoint, Http, code_of};
+use crate::provider::{self, Auth, Endpoint, Http, code_of};
 
 /// The API's version that the wire types are written after.
 const API_VERSION: &str = "2025-09-30.clover";
@@ -54,7 +54,7 @@ impl Client {
         let http = Http::new(&Endpoint {
             provider: &options.provider,
             url: &options.provider_url,
-            key: &options.secret_key,
+            auth: Auth::Bearer(&options.secret_key),
             connect_timeout: Duration::from_millis(options.connect_timeout_ms),
             request_timeout: Duration::from_millis(options.request_timeout_ms),
         })?;

@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use base64::prelude::{BASE64_STANDARD, Engine};
 use bytes::{Bytes, BytesMut};
 use comanda_schemas::headers::error_chain;
 use metrics::{counter, histogram};
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url, redirect, retry};
 use secrecy::{ExposeSecret, SecretString};
 use time::OffsetDateTime;
@@ -19,7 +20,6 @@ const MAX_BODY: usize = 512 << 10;
 /// Idle connections are closed before a server or a proxy in between does so (commonly after 60
 /// seconds): a request on a connection that is just being closed has no known outcome.
 const IDLE: Duration = Duration::from_secs(20);
-const REPLAYED: &str = "idempotent-replayed";
 /// Longest code taken over from an answer, in bytes.
 const MAX_CODE: usize = 64;
 
@@ -29,12 +29,55 @@ pub(crate) struct Endpoint<'a> {
     pub provider: &'a str,
     /// Base URL, with or without a path and a slash at its end.
     pub url: &'a str,
-    /// Bearer key.
-    pub key: &'a SecretString,
+    /// How it knows that a request is ours.
+    pub auth: Auth<'a>,
     /// Time to connect, TLS included.
     pub connect_timeout: Duration,
     /// Time from the first byte sent to the last byte of the answer.
     pub request_timeout: Duration,
+}
+
+/// How a provider knows that a request is ours.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Auth<'a> {
+    /// It does not ask.
+    None,
+    /// `Authorization: Bearer KEY` (RFC 6750).
+    Bearer(&'a SecretString),
+    /// `Authorization: Basic …` (RFC 7617): a user's name and the key.
+    Basic(&'static str, &'a SecretString),
+    /// The key in a header of the provider's own, named in lower case.
+    Header(&'static str, &'a SecretString),
+}
+
+impl Auth<'_> {
+    /// Whether it takes a key and there is none.
+    pub fn lacks_key(self) -> bool {
+        match self {
+            Auth::None => false,
+            Auth::Bearer(key) | Auth::Basic(_, key) | Auth::Header(_, key) => {
+                key.expose_secret().is_empty()
+            }
+        }
+    }
+
+    /// The header that carries it; `None` for a key that no header can carry.
+    fn header(self) -> Option<HeaderMap> {
+        let (name, value) = match self {
+            Auth::None => return Some(HeaderMap::new()),
+            Auth::Bearer(key) => (AUTHORIZATION, format!("Bearer {}", key.expose_secret())),
+            Auth::Basic(user, key) => {
+                let pair = BASE64_STANDARD.encode(format!("{user}:{}", key.expose_secret()));
+                (AUTHORIZATION, format!("Basic {pair}"))
+            }
+            Auth::Header(name, key) => {
+                (HeaderName::from_static(name), key.expose_secret().to_owned())
+            }
+        };
+        let mut value = HeaderValue::from_str(&value).ok()?;
+        value.set_sensitive(true);
+        Some(HeaderMap::from_iter([(name, value)]))
+    }
 }
 
 /// A client of one provider.
@@ -51,9 +94,7 @@ pub(crate) struct Answer {
     pub status: StatusCode,
     /// `Retry-After`, where the answer has one.
     pub retry_after: Option<Duration>,
-    /// Whether it is the stored answer to an earlier request of the same idempotency key, as
-    /// Stripe's `Idempotent-Replayed` tells.
-    pub is_replayed: bool,
+    pub headers: HeaderMap,
     pub body: Bytes,
 }
 
@@ -74,16 +115,14 @@ pub(crate) enum Lost {
 impl Http {
     pub fn new(endpoint: &Endpoint<'_>) -> Result<Self, Error> {
         let provider = || endpoint.provider.to_owned();
-        let bearer = format!("Bearer {}", endpoint.key.expose_secret());
-        let mut bearer = HeaderValue::from_str(&bearer).map_err(|_| Error::Setting {
+        let headers = endpoint.auth.header().ok_or_else(|| Error::Setting {
             provider: provider(),
             setting: "key",
             problem: "has characters that no HTTP header can carry",
         })?;
-        bearer.set_sensitive(true);
         let client = Client::builder()
             .user_agent(concat!("comanda/", env!("CARGO_PKG_VERSION")))
-            .default_headers(HeaderMap::from_iter([(AUTHORIZATION, bearer)]))
+            .default_headers(headers)
             // The key and the customer's data go to the configured host and to no other.
             .redirect(redirect::Policy::none())
             .no_proxy()
@@ -146,8 +185,8 @@ fn base_url(text: &str) -> Option<Url> {
 
 async fn read(mut response: Response) -> Result<Answer, Lost> {
     let status = response.status();
-    let retry_after = response.headers().get(RETRY_AFTER).and_then(parse_retry_after);
-    let is_replayed = response.headers().get(REPLAYED).is_some_and(|value| value == "true");
+    let headers = std::mem::take(response.headers_mut());
+    let retry_after = headers.get(RETRY_AFTER).and_then(parse_retry_after);
     let mut body = BytesMut::new();
     while let Some(chunk) = response.chunk().await.map_err(lost)? {
         if body.len() + chunk.len() > MAX_BODY {
@@ -155,7 +194,7 @@ async fn read(mut response: Response) -> Result<Answer, Lost> {
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(Answer { status, retry_after, is_replayed, body: body.freeze() })
+    Ok(Answer { status, retry_after, headers, body: body.freeze() })
 }
 
 /// The URL is left out of the text: queries and base URLs are not for logs.
@@ -210,10 +249,14 @@ mod tests {
     }
 
     fn try_http(url: &str, key: &str) -> Result<Http, Error> {
+        http_with(url, Auth::Bearer(&key.to_owned().into()))
+    }
+
+    fn http_with(url: &str, auth: Auth<'_>) -> Result<Http, Error> {
         Http::new(&Endpoint {
             provider: "p",
             url,
-            key: &key.to_owned().into(),
+            auth,
             connect_timeout: Duration::from_secs(1),
             request_timeout: Duration::from_millis(300),
         })
@@ -245,6 +288,25 @@ mod tests {
             let request = http.request(Method::GET, "v1/x", &[("q", "a'b&c")]);
             let answer = http.send("test", request).await.unwrap();
             assert_eq!((answer.status.as_u16(), &answer.body[..]), (200, &b"yes"[..]));
+        }
+    }
+
+    #[tokio::test]
+    async fn each_kind_of_key_has_its_header() {
+        let server = server(ResponseTemplate::new(200)).await;
+        let key = SecretString::from("k:1");
+        for (auth, name, value) in [
+            (Auth::Bearer(&key), "authorization", Some("Bearer k:1")),
+            (Auth::Basic("api", &key), "authorization", Some("Basic YXBpOms6MQ==")),
+            (Auth::Header("x-token", &key), "x-token", Some("k:1")),
+            (Auth::None, "authorization", None),
+        ] {
+            let http = http_with(&server.uri(), auth).unwrap();
+            assert!(!format!("{http:?}").contains("k:1"), "{http:?}");
+            http.send("test", http.request(Method::GET, "x", &[])).await.unwrap();
+            let request = server.received_requests().await.unwrap().pop().unwrap();
+            let sent = request.headers.get(name).and_then(|value| value.to_str().ok());
+            assert_eq!(sent, value, "{auth:?}");
         }
     }
 

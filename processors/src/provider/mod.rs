@@ -5,7 +5,7 @@ mod http;
 mod metrics;
 
 pub(crate) use backoff::Backoff;
-pub(crate) use http::{Answer, Endpoint, Http, Lost, code_of};
+pub(crate) use http::{Answer, Auth, Endpoint, Http, Lost, code_of};
 
 /// Why a processor could not be built from its settings.
 #[derive(Debug, thiserror::Error)]

@@ -1,5 +1,6 @@
 //! What the tests fetch, cached under `target/it`: Kafka and a registry through Maven, clients
-//! through npm and pip, a schema out of an npm package. Versions are pinned here and in `clients/`.
+//! through npm and pip, a schema out of an npm package, Mailpit as a Go module. Versions are pinned
+//! here and in `clients/`.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ const KAFKA: &str = "4.1.2";
 const APICURIO: &str = "2.6.13.Final";
 /// Ships the JSON schema of the compose specification.
 const DCLINT: &str = "3.1.0";
+const MAILPIT: &str = "v1.27.11";
 const MAVEN_DEPENDENCY: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1";
 
 const KAFKA_POM: &str = r#"<project xmlns="http://maven.apache.org/POM/4.0.0">
@@ -64,6 +66,16 @@ pub fn apicurio() -> Result<PathBuf> {
         Ok(fs::remove_file(archive)?)
     })?;
     Ok(folder.join(format!("apicurio-registry-app-{APICURIO}-runner.jar")))
+}
+
+/// The Mailpit binary, built from its sources; its pages need Node to be built and are left out.
+pub fn mailpit() -> Result<PathBuf> {
+    let folder = once(&format!("mailpit-{MAILPIT}"), |folder| {
+        let mut go = Command::new("go");
+        go.args(["install", &format!("github.com/axllent/mailpit@{MAILPIT}")]);
+        run(go.env("GOBIN", folder).env("CGO_ENABLED", "0").current_dir(folder))
+    })?;
+    Ok(folder.join("mailpit"))
 }
 
 /// A folder whose scripts can import what `clients/package.json` names.

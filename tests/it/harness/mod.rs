@@ -2,6 +2,7 @@
 //!
 //! - [`real_parts`]: one Apache Kafka and one Apicurio registry, shared by the whole run
 //! - [`installation`]: comanda on them, with topics of its own
+//! - [`mailpit`]: a real mailbox
 //! - [`proxy`]: stands between a broker and its clients
 //! - [`process`]: the `comanda` binary as a child process; [`graphql`]: its gateway's client
 //! - [`tools`]: the prerequisites, and what happens where one is missing
@@ -12,6 +13,7 @@ pub mod downloads;
 pub mod graphql;
 pub mod installation;
 pub mod kafka;
+pub mod mailpit;
 pub mod process;
 pub mod proxy;
 pub mod run_dir;

@@ -7,6 +7,7 @@ use std::process::Command;
 /// A program that a test needs.
 #[derive(Debug, Clone, Copy)]
 pub enum Tool {
+    Go,
     Java,
     Maven,
     Node,
@@ -18,6 +19,7 @@ impl Tool {
     /// Program, argument that makes it tell its version, and what to install where it is missing.
     fn facts(self) -> (&'static str, &'static [&'static str], &'static str) {
         match self {
+            Self::Go => ("go", &["version"], "Go 1.24 or newer (https://go.dev/dl)"),
             Self::Java => {
                 ("java", &["-version"], "Java 17 or newer (Debian: default-jre-headless)")
             }

@@ -1,10 +1,15 @@
-use super::super::mail::Mail;
-use super::super::words::Kind;
+use super::super::kind::Kind;
+use super::super::mail::{Mail, Writer};
 use super::*;
 
 fn mail(event: &PaymentEvent) -> Mail {
+    mail_with(&options("http://localhost"), event)
+}
+
+pub(super) fn mail_with(options: &Options, event: &PaymentEvent) -> Mail {
     let kind = Kind::of(event.r#type).unwrap();
-    Mail::render(kind, event, "Trattoria Comanda", true).unwrap()
+    let writer = Writer::new(options, !options.reply_to.is_empty()).unwrap();
+    writer.write(kind, event).unwrap()
 }
 
 #[test]
@@ -127,14 +132,14 @@ fn hostile_text_arrives_harmless() {
     event.order.lines[0].name =
         "a\u{202E}b\u{2066}c\u{200B}<img src=x onerror=y>\n1 x Free: 0".into();
     event.order.note = Some("\"><a href='http://e.invalid'>\u{200F}{{ 7*7 }}\u{7}".into());
-    let kind = Kind::PaymentSucceeded;
-    let mail = Mail::render(kind, &event, "Evil\r\nBcc: a@e.invalid", true).unwrap();
+    let restaurant_name = "Evil\r\nBcc: a@e.invalid".into();
+    let mail = mail_with(&Options { restaurant_name, ..options("http://localhost") }, &event);
 
     assert_eq!(mail.subject, "Evil Bcc: a@e.invalid: order 48FE1C36 is confirmed");
     for mark in ["<script", "<img", "<a href", "\"><a"] {
         assert!(!mail.html.contains(mark), "{mark} in {}", mail.html);
     }
-    assert!(mail.html.contains("&#60;script&#62;alert(1)&#60;/script&#62;"), "{}", mail.html);
+    assert!(mail.html.contains("&lt;script&gt;alert(1)&lt;&#x2f;script&gt;"), "{}", mail.html);
     assert!(mail.text.contains("abc<img src=x onerror=y> 1 x Free: 0"), "{}", mail.text);
     assert!(mail.text.contains("{{ 7*7 }}"), "templates are not run twice: {}", mail.text);
     assert!(!mail.text.lines().any(|l| l.starts_with("Bcc")), "{}", mail.text);
@@ -164,7 +169,8 @@ fn everything_in_a_mail_is_bounded() {
 #[test]
 fn nobody_is_asked_to_answer_where_answers_go_nowhere() {
     let event = event(PaymentEventType::Succeeded);
-    let mail = Mail::render(Kind::PaymentSucceeded, &event, "R", false).unwrap();
+    let options = Options { reply_to: String::new(), ..options("http://localhost") };
+    let mail = mail_with(&options, &event);
     assert!(!mail.text.contains("answer") && !mail.html.contains("answer"));
 }
 
@@ -175,4 +181,55 @@ fn a_nameless_customer_is_greeted_all_the_same() {
     let mail = mail(&event);
     assert!(mail.text.contains("\nHello,\n"), "{}", mail.text);
     assert!(mail.html.contains(">Hello,</p>"), "{}", mail.html);
+}
+
+#[test]
+fn each_language_has_its_words_and_its_decimal_mark() {
+    for (language, tag, subject, parts) in [
+        (
+            Language::De,
+            "de",
+            "Trattoria Comanda: Bestellung 48FE1C36 konnte nicht bezahlt werden",
+            [
+                "Guten Tag Ana Ruiz,",
+                "Ihre Zahlung wurde abgelehnt: die Karte ist abgelaufen. Es wurde nichts abgebucht.",
+                "Summe: 27,50 EUR",
+                "Vollständige Bestellnummer: 20bc3846",
+            ],
+        ),
+        (
+            Language::Es,
+            "es",
+            "Trattoria Comanda: no se pudo pagar el pedido 48FE1C36",
+            [
+                "Hola, Ana Ruiz:",
+                "Su pago fue rechazado: la tarjeta ha caducado. No se ha cobrado nada.",
+                "Total: 27,50 EUR",
+                "Número completo del pedido: 20bc3846",
+            ],
+        ),
+    ] {
+        let options = Options { language, ..options("http://localhost") };
+        let mail = mail_with(&options, &failed(FailureReason::Declined, "expired_card"));
+        assert_eq!(mail.subject, subject);
+        for part in parts {
+            assert!(mail.text.contains(part), "{part} is missing in {}", mail.text);
+        }
+        assert!(mail.html.contains(&format!("<html lang=\"{tag}\">")), "{}", mail.html);
+        assert!(mail.html.contains("27,50 EUR"), "{}", mail.html);
+    }
+}
+
+#[test]
+fn a_nameless_customer_is_greeted_in_every_language() {
+    for (language, greeting) in
+        [(Language::En, "Hello,"), (Language::De, "Guten Tag,"), (Language::Es, "Hola:")]
+    {
+        let mut event = event(PaymentEventType::Voided);
+        event.order.contact.name = String::new();
+        let options = Options { language, ..options("http://localhost") };
+        let mail = mail_with(&options, &event);
+        assert!(mail.text.contains(&format!("\n{greeting}\n")), "{}", mail.text);
+        assert!(mail.html.contains(&format!(">{greeting}</p>")), "{}", mail.html);
+    }
 }

@@ -29,7 +29,11 @@ async fn handle(
     call(&options(&server.uri()), event, attempt).await
 }
 
-async fn call(options: &Options, event: PaymentEvent, attempt: u32) -> Outcome<NotificationEvent> {
+pub(super) async fn call(
+    options: &Options,
+    event: PaymentEvent,
+    attempt: u32,
+) -> Outcome<NotificationEvent> {
     let source = Source { topic: "payments".into(), partition: 5, offset: 7 };
     let input = Input {
         event,
@@ -45,28 +49,28 @@ fn paid() -> PaymentEvent {
     event(PaymentEventType::Succeeded)
 }
 
-fn emitted(outcome: Outcome<NotificationEvent>) -> NotificationEvent {
+pub(super) fn emitted(outcome: Outcome<NotificationEvent>) -> NotificationEvent {
     match outcome {
         Outcome::Emit(event) => event,
         other => panic!("no notification event but {other:?}"),
     }
 }
 
-fn put_off(outcome: Outcome<NotificationEvent>) -> (Duration, HandlerError) {
+pub(super) fn put_off(outcome: Outcome<NotificationEvent>) -> (Duration, HandlerError) {
     match outcome {
         Outcome::Retry { after, error } => (after, error),
         other => panic!("not put off but {other:?}"),
     }
 }
 
-fn given_up(outcome: Outcome<NotificationEvent>) -> (HandlerError, NotificationEvent) {
+pub(super) fn given_up(outcome: Outcome<NotificationEvent>) -> (HandlerError, NotificationEvent) {
     match outcome {
         Outcome::DeadLetter { error, result: Some(event) } => (error, event),
         other => panic!("not given up with a result but {other:?}"),
     }
 }
 
-async fn requests(server: &MockServer) -> Vec<Request> {
+pub(super) async fn requests(server: &MockServer) -> Vec<Request> {
     server.received_requests().await.expect("requests are recorded")
 }
 
@@ -270,7 +274,7 @@ fn settings_that_can_not_work_are_refused_at_the_start() {
     let built = |options| Notifier::new(options).map(|_| ()).unwrap_err().to_string();
     assert!(Notifier::new(good.clone()).is_ok());
     assert!(built(Options { max_attempts: 0, ..good.clone() }).contains("`max_attempts`"));
-    assert!(built(Options { from: "a@b.c\nBcc: x".into(), ..good.clone() }).contains("`from`"));
+    assert!(built(Options { from: "a@b.c\nBcc: x@y.z".into(), ..good.clone() }).contains("`from`"));
     assert!(built(Options { from: String::new(), ..good.clone() }).contains("`from`"));
     assert!(built(Options { reply_to: "a\r".into(), ..good.clone() }).contains("`reply_to`"));
     assert!(built(Options { provider_url: "mail".into(), ..good }).contains("URL"));

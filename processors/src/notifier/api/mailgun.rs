@@ -1,0 +1,120 @@
+//! Mailgun's Messages API.
+//!
+//! It has no idempotency key. The same mail sent twice is two mails, with one `Message-ID`.
+//!
+//! The base URL ends in the sending domain. The form is URL-encoded; only attachments need a
+//! multipart one.
+//!
+//! Sources: "Send an email" and "API response codes" in Mailgun's documentation
+//! (<https://documentation.mailgun.com/docs/mailgun/api-reference/send/mailgun/messages>).
+
+use reqwest::{Method, RequestBuilder};
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+
+use super::{About, Api, Complaint, Outgoing, id_of};
+use crate::provider::{Answer, Auth, Http};
+
+#[derive(Debug)]
+pub(super) struct Mailgun;
+
+#[derive(Serialize)]
+struct Form<'a> {
+    from: String,
+    to: &'a str,
+    subject: &'a str,
+    text: &'a str,
+    html: &'a str,
+    #[serde(rename = "h:Reply-To", skip_serializing_if = "Option::is_none")]
+    reply_to: Option<String>,
+    #[serde(rename = "h:Message-Id")]
+    message_id: &'a str,
+    #[serde(rename = "o:tag")]
+    tag: &'a str,
+    /// What events and webhooks tell the mail by.
+    #[serde(rename = "v:order_id")]
+    order_id: &'a str,
+    #[serde(rename = "v:payment_event_id")]
+    payment_event_id: &'a str,
+}
+
+#[derive(Deserialize)]
+struct Accepted {
+    id: String,
+}
+
+#[derive(Deserialize)]
+struct ErrorBody {
+    message: String,
+}
+
+impl Api for Mailgun {
+    fn auth<'a>(&self, key: &'a SecretString) -> Auth<'a> {
+        Auth::Basic("api", key)
+    }
+
+    fn request(&self, http: &Http, mail: &Outgoing<'_>) -> RequestBuilder {
+        http.request(Method::POST, "messages", &[]).form(&Form {
+            from: mail.from.to_string(),
+            to: mail.to.as_str(),
+            subject: mail.subject,
+            text: mail.text,
+            html: mail.html,
+            reply_to: mail.reply_to.map(ToString::to_string),
+            message_id: mail.message_id,
+            tag: mail.template,
+            order_id: mail.order_id,
+            payment_event_id: mail.key,
+        })
+    }
+
+    fn message_id(&self, answer: &Answer) -> Option<String> {
+        let accepted = serde_json::from_slice::<Accepted>(&answer.body).ok()?;
+        id_of(Some(&accepted.id))
+    }
+
+    /// Mailgun has sentences and no codes: those that tell more than the status get one here.
+    fn complaint(&self, status: u16, body: &[u8]) -> Complaint {
+        let error = serde_json::from_slice::<ErrorBody>(body).ok();
+        let says = |words: &str| error.as_ref().is_some_and(|error| error.message.contains(words));
+        let (code, about) = match status {
+            400 if says("to parameter") => (Some("invalid_to"), About::Mail),
+            400 if says("from parameter") => (Some("invalid_from"), About::Us),
+            400 if says("not allowed to send") => (Some("not_allowed_to_send"), About::Us),
+            _ => (None, About::of(status)),
+        };
+        Complaint { code: code.map(str::to_owned), about }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::complaint;
+    use super::*;
+
+    #[test]
+    fn every_class_of_error_has_its_meaning() {
+        for (status, message, code, about) in [
+            (400, "to parameter is not a valid address", Some("invalid_to"), About::Mail),
+            (400, "from parameter is missing", Some("invalid_from"), About::Us),
+            (
+                400,
+                "Domain x is not allowed to send: disabled",
+                Some("not_allowed_to_send"),
+                About::Us,
+            ),
+            (400, "Send options are limited to 16KB total", None, About::Mail),
+            (402, "", None, About::Us),
+            (403, "Please activate your account", None, About::Us),
+            (404, "Domain not found: x", None, About::Us),
+            (413, "", None, About::Mail),
+            (429, "Domain x is not allowed to send: limit exceeded", None, About::Time),
+            (500, "Internal Server Error", None, About::Time),
+        ] {
+            let body = format!(r#"{{"message":"{message}"}}"#);
+            let expected = (code.map(str::to_owned), about);
+            assert_eq!(complaint(&Mailgun, status, &body), expected, "{status} {message}");
+        }
+        assert_eq!(complaint(&Mailgun, 401, "Forbidden"), (None, About::Us));
+    }
+}
