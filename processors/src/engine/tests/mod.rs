@@ -137,6 +137,7 @@ fn event(key: &str, version: i32, note: &str) -> OrderEvent {
             note: Some(note.into()),
         },
         reason: None,
+        seen_offset: None,
     }
 }
 

@@ -64,6 +64,7 @@ fn event(r#type: OrderEventType, version: i32) -> OrderEvent {
             note: None,
         },
         reason: None,
+        seen_offset: None,
     }
 }
 
