@@ -150,32 +150,28 @@ fn succeeded<'a>(steps: &[Step<'a>]) -> impl DoubleEndedIterator<Item = &'a Paym
 
 /// Where the order stands, and the result that says so.
 fn outcome<'a>(steps: &[Step<'a>], current: &Step<'a>) -> (OrderStatus, Option<&'a PaymentEvent>) {
-    let of_type = |r#type| {
-        steps.iter().filter_map(|step| step.result).find(move |result| result.r#type == r#type)
-    };
+    use PaymentEventType::{Failed, Refunded, Voided};
+    let moved_money = |result: &&PaymentEvent| result.payment.payment_id.is_some();
+    let results = || steps.iter().filter_map(|step| step.result);
+    if let Some(refund) = results().filter(moved_money).find(|result| result.r#type == Refunded) {
+        return (OrderStatus::Refunded, Some(refund));
+    }
     // The first of those that tell of one charge made it.
     let charge = succeeded(steps).last().and_then(|last| {
         succeeded(steps).find(|result| result.payment.payment_id == last.payment.payment_id)
     });
-    if let Some(refund) = of_type(PaymentEventType::Refunded) {
-        return (OrderStatus::Refunded, Some(refund));
+    if let Some(charge) = charge.filter(moved_money) {
+        return (OrderStatus::Paid, Some(charge));
     }
-    let void = of_type(PaymentEventType::Voided);
-    // An order for nothing is paid without a charge, so it can still be cancelled without one.
-    match (charge, void) {
-        (Some(charge), None) => (OrderStatus::Paid, Some(charge)),
-        (Some(charge), Some(_)) if charge.payment.payment_id.is_some() => {
-            (OrderStatus::Paid, Some(charge))
-        }
-        (_, Some(void)) => (OrderStatus::Cancelled, Some(void)),
-        (None, None) => {
-            let failed = |result: &&PaymentEvent| result.r#type == PaymentEventType::Failed;
-            let status = match current.result.filter(failed) {
-                Some(_) => OrderStatus::PaymentFailed,
-                None => OrderStatus::Pending,
-            };
-            (status, current.result)
-        }
+    // An order for nothing is paid without a charge, and cancelled without a refund.
+    match results().find(|result| matches!(result.r#type, Refunded | Voided)) {
+        Some(end) if end.r#type == Refunded => (OrderStatus::Refunded, Some(end)),
+        Some(end) => (OrderStatus::Cancelled, Some(end)),
+        None => match charge.or(current.result) {
+            Some(failed) if failed.r#type == Failed => (OrderStatus::PaymentFailed, Some(failed)),
+            result if charge.is_some() => (OrderStatus::Paid, result),
+            result => (OrderStatus::Pending, result),
+        },
     }
 }
 

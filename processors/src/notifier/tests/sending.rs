@@ -37,6 +37,8 @@ async fn call(options: &Options, event: PaymentEvent, attempt: u32) -> Outcome<N
         attempt,
         failing_for: Duration::ZERO,
         trace: TraceContext::new_root(),
+        earlier: Vec::new(),
+        is_redriven: false,
     };
     Notifier::new(options.clone()).unwrap().handle(&input).await
 }
