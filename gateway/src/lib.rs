@@ -7,6 +7,7 @@
 //! - [`metrics`]: the names of what is measured
 
 mod auth;
+mod change;
 mod config;
 mod error;
 mod execute;

@@ -7,10 +7,12 @@ use comanda_producer::Producer;
 use comanda_schemas::{KafkaOptions, Registry, TopicNames};
 use comanda_store::Store;
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::auth::Keys;
+use crate::change::Changing;
 use crate::config::millis;
 use crate::execute::Executor;
 use crate::http::{Gateway, routes};
@@ -65,14 +67,24 @@ impl Service {
         let Parts { producer, store, registry, kafka, names } = parts;
         let progress = Progress::new(store.clone());
         let placing = Placing::new(
-            producer,
+            producer.clone(),
             store.clone(),
             options.max_recent_placements as usize,
             millis(options.recent_placement_ms),
         );
-        let housekeeping = placing.clone().keep_house(progress.clone(), shutdown.clone());
-        let housekeeping = tokio::spawn(housekeeping);
         let receipt_wait = millis(options.receipt_wait_ms);
+        let changing = Changing::new(
+            &placing,
+            producer,
+            store.clone(),
+            progress.clone(),
+            (options.max_recent_placements as usize, millis(options.recent_placement_ms)),
+            receipt_wait,
+        );
+        let housekeeping = [
+            tokio::spawn(placing.clone().keep_house(progress.clone(), shutdown.clone())),
+            tokio::spawn(changing.clone().keep_house(shutdown.clone())),
+        ];
         let sources = Sources {
             kafka,
             names: names.clone(),
@@ -89,7 +101,8 @@ impl Service {
             max_lines: options.max_lines as usize,
             receipt_wait,
         };
-        let schema = schema::build(House { limits, names, store, progress, placing, updates });
+        let schema =
+            schema::build(House { limits, names, store, progress, placing, changing, updates });
         let sockets = TaskTracker::new();
         let gateway = Gateway {
             executor: Executor::new(
@@ -109,7 +122,7 @@ impl Service {
             drain: millis(options.drain_ms),
         };
         server::serve(listener, routes(Arc::new(gateway)), limits, sockets, shutdown).await;
-        housekeeping.abort();
+        housekeeping.iter().for_each(JoinHandle::abort);
         Ok(())
     }
 }

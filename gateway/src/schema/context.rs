@@ -7,6 +7,7 @@ use comanda_schemas::{OrderId, TopicNames, TraceContext};
 use comanda_store::{OrderView, Position, Store};
 
 use crate::auth::{Caller, Principal};
+use crate::change::Changing;
 use crate::failure::{Code, Failure};
 use crate::place::Placing;
 use crate::progress::Progress;
@@ -30,6 +31,7 @@ pub(crate) struct House {
     pub store: Store,
     pub progress: Progress,
     pub placing: Placing,
+    pub changing: Changing,
     pub updates: Updates,
 }
 

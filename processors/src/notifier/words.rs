@@ -1,6 +1,6 @@
 //! What the mails say, in English.
 
-use comanda_schemas::{FailureReason, PaymentEvent, PaymentEventType};
+use comanda_schemas::{CHARGED_BEFORE, FailureReason, PaymentEvent, PaymentEventType, Rejection};
 
 /// Which mail a payment event calls for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +54,7 @@ impl Kind {
             Kind::PaymentFailed => "Your order could not be paid",
             Kind::OrderCancelled => "Your order is cancelled",
             Kind::PaymentRefunded => "Your order is cancelled and your payment refunded",
-            Kind::ChangeRejected => "Your change came too late",
+            Kind::ChangeRejected => "Your change could not be made",
         }
     }
 
@@ -76,6 +76,12 @@ impl Kind {
             Kind::PaymentSucceeded if payment.payment_id.is_none() => {
                 vec!["There is nothing to pay, and the kitchen has your order.".into()]
             }
+            Kind::PaymentSucceeded if payment.detail.as_deref() == Some(CHARGED_BEFORE) => {
+                vec![format!(
+                    "We have changed your order as you asked. It was paid before ({amount}), and \
+                     nothing more is charged."
+                )]
+            }
             Kind::PaymentSucceeded => {
                 vec![format!("We have charged {amount}, and the kitchen has your order.")]
             }
@@ -89,16 +95,31 @@ impl Kind {
                 format!("We have cancelled your order as you asked and given back {amount}."),
                 "Depending on your bank it takes up to ten days until you see the money.".into(),
             ],
-            Kind::ChangeRejected => vec![
-                format!(
-                    "Your order was already paid ({amount}) when your change reached us, so it \
-                     stays as it was. Below is what you asked for; it was not applied and not \
-                     charged."
-                ),
-                "If you don't want the order as it was paid, please cancel it.".into(),
-            ],
+            Kind::ChangeRejected => rejected(event, &amount),
         }
     }
+}
+
+/// Why a change was not made, and what to do about it.
+fn rejected(event: &PaymentEvent, amount: &str) -> Vec<String> {
+    let below = "Below is what you asked for; it was not applied and not charged.";
+    let why = match event.payment.detail.as_deref().and_then(Rejection::from_word) {
+        Some(Rejection::VersionTaken | Rejection::Overtaken) => {
+            let why = "Another change of your order was there before yours, so yours was not made.";
+            let what = "Please look at your order as it is now, and change it again if need be.";
+            return vec![format!("{why} {below}"), what.into()];
+        }
+        Some(Rejection::OrderCancelled) => {
+            let why = "Your order was already cancelled when your change reached us.";
+            return vec![format!("{why} {below}")];
+        }
+        Some(Rejection::AlreadyCharged) | None => format!(
+            "Your order was already paid ({amount}) when your change reached us, so it stays as it \
+             was."
+        ),
+    };
+    let what = "If you don't want the order as it was paid, please cancel it.";
+    vec![format!("{why} {below}"), what.into()]
 }
 
 /// Why nothing was charged, and what to do about it.
