@@ -1,6 +1,7 @@
 //! The gateway through its front door: on librdkafka's mock cluster, the sandbox's registry and an
 //! order store in a temporary folder.
 
+mod changing;
 mod hostile;
 mod house;
 mod http;

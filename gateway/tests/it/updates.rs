@@ -19,7 +19,7 @@ const WATCH: &str = "subscription($id: ID, $after: String) {
     orderUpdates(orderId: $id, after: $after) { cursor type orderId eventId order { status } } }";
 
 /// Charges the order, as the payment processor would.
-async fn charge(house: &House, producer: &Producer<PaymentEvent>, id: &str) -> Result<()> {
+pub async fn charge(house: &House, producer: &Producer<PaymentEvent>, id: &str) -> Result<()> {
     let id: OrderId = id.parse()?;
     let order = eventually("the order", || async { Ok(house.store.order(id).await?) }).await?;
     let cause = OrderEvent::derive_id(id, 1, OrderEventType::Placed);
