@@ -13,6 +13,7 @@ mod hostile;
 mod kill;
 mod lifecycle;
 mod projectors;
+mod races;
 mod real_parts;
 mod sandbox;
 mod tail;
