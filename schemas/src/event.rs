@@ -202,8 +202,8 @@ pub struct OrderEvent {
 }
 
 impl OrderEvent {
-    /// Id of the event that brings `order_id` to `version`, where nothing else can: of the one that
-    /// places it.
+    /// Id of the event that brings `order_id` to `version` by a `type` of which there is one only:
+    /// of the event that places the order.
     pub fn derive_id(order_id: OrderId, version: i32, r#type: OrderEventType) -> Uuid {
         derive_event_id(&["order", &order_id.to_string(), &version.to_string(), r#type.as_str()])
     }

@@ -204,6 +204,43 @@ fn an_older_writer_without_the_optional_fields_is_read() {
 }
 
 #[test]
+fn a_change_has_the_id_of_what_it_asks_for() {
+    let id = |version, r#type, order: &Order, reason| {
+        OrderEvent::derive_change_id(order_event().order_id, version, r#type, order, reason)
+    };
+    let (order, other) = (order(), Order { note: None, ..order() });
+    let change = id(2, OrderEventType::Updated, &order, None);
+    assert_eq!(change, id(2, OrderEventType::Updated, &order, None));
+    for another in [
+        id(3, OrderEventType::Updated, &order, None),
+        id(2, OrderEventType::Cancelled, &order, None),
+        id(2, OrderEventType::Updated, &other, None),
+        id(2, OrderEventType::Updated, &order, Some("why")),
+    ] {
+        assert_ne!(change, another);
+    }
+}
+
+/// Charges of other builds carry them.
+#[test]
+fn terms_are_lines_payment_method_and_currency_for_every_build() {
+    let order = order();
+    assert_eq!(order.terms().to_string(), "9236ae01-436b-5e7e-bb67-e4fde85b348a");
+    let contact = Contact { name: "Bo".into(), email: "bo@example.com".into() };
+    assert_eq!(order.terms(), Order { note: None, contact, ..order.clone() }.terms());
+    let mut more = order.clone();
+    more.lines[0].quantity += 1;
+    let currency = Currency::parse("CHF").unwrap();
+    for other in [
+        more,
+        Order { currency, ..order.clone() },
+        Order { payment_method: "pm_card_amex".into(), ..order.clone() },
+    ] {
+        assert_ne!(order.terms(), other.terms());
+    }
+}
+
+#[test]
 fn bytes_that_are_no_event_are_refused() {
     let good = Encoder::new(7).encode(&order_event()).unwrap();
     let read = |value: &[u8]| written_by::<OrderEvent>(Topic::Orders.schema_json(), value);
@@ -271,8 +308,13 @@ proptest! {
     }
 
     #[test]
-    fn any_text_and_amount_survives(name in ".*", note in proptest::option::of(".*"), total: i64) {
-        let mut event = order_event();
+    fn any_text_and_amount_survives(
+        name in ".*",
+        note in proptest::option::of(".*"),
+        total: i64,
+        seen_offset in proptest::option::of(0i64..),
+    ) {
+        let mut event = OrderEvent { seen_offset, ..order_event() };
         event.order.contact.name = name;
         event.order.note = note;
         event.order.total_minor = total;

@@ -68,7 +68,8 @@ async fn a_change_that_was_declined_and_is_read_again_after_a_charge_stays_decli
     declined["last_payment_error"] = json!({ "code": "card_declined" });
     let provider = Provider::start().await.finding(&[intent(3, "succeeded"), declined]).await;
     let own = change(2, OrderEventType::Updated, "a");
-    let event = emitted(provider.payment().handle(&after(&[own.clone()], own)).await);
+    let event =
+        emitted(provider.payment().handle(&after(std::slice::from_ref(&own), own.clone())).await);
     assert_eq!(event.r#type, PaymentEventType::Failed);
     assert!(provider.charges().await.is_empty());
 }
@@ -124,9 +125,8 @@ async fn a_dead_letter_that_is_put_back_is_overtaken_by_what_was_handled_since()
     let alone = emitted(provider.payment().handle(&redriven(vec![])).await);
     assert_eq!(alone.r#type, PaymentEventType::Succeeded);
     // One that lost its race has overtaken nobody.
-    let own = Input { event: update.clone(), ..redriven(vec![update]) };
-    let mut own = own;
-    own.earlier.push(change(2, OrderEventType::Updated, "b"));
+    let late = change(2, OrderEventType::Updated, "b");
+    let own = Input { event: update.clone(), ..redriven(vec![update, late]) };
     let provider = provider.finding(&[]).await;
     let first = emitted(provider.payment().handle(&own).await);
     assert_eq!(first.r#type, PaymentEventType::Succeeded);
