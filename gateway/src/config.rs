@@ -110,7 +110,8 @@ pub struct Options {
     /// How long a reader waits for the order store to see an event, in milliseconds.
     pub receipt_wait_ms: u64,
     /// Placements remembered so that the same idempotency key is not published twice while the
-    /// order store has not seen it; beyond that only the store is asked.
+    /// order store has not seen it; beyond that only the store is asked. As many orders are
+    /// remembered that were changed.
     pub max_recent_placements: u32,
     /// How long a placement is remembered at most, in milliseconds.
     pub recent_placement_ms: u64,

@@ -8,6 +8,7 @@
 //! - [`metrics`]: the names of what is measured
 
 mod auth;
+mod change;
 mod config;
 mod documents;
 mod error;

@@ -40,6 +40,10 @@ pub const SLOW_CONSUMERS_TOTAL: &str = "comanda_gateway_slow_consumers_total";
 /// Orders that were to be placed, by `outcome`: `accepted`, `repeated` (the key was used for the
 /// same order before), `invalid`, or the code of the failure (counter).
 pub const PLACEMENTS_TOTAL: &str = "comanda_gateway_placements_total";
+/// Changes that were asked for, by `change` (`update`, `cancel`, `retry`) and `outcome`: `accepted`,
+/// `repeated` (it was made before, or there is nothing to change), `invalid`, `refused`, or the code
+/// of the failure (counter).
+pub const CHANGES_TOTAL: &str = "comanda_gateway_changes_total";
 /// Placements that are remembered (gauge).
 pub const RECENT_PLACEMENTS: &str = "comanda_gateway_recent_placements";
 /// Time a reader waited for the order store, by `outcome`: `passed` or `timeout` (histogram).

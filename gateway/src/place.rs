@@ -212,6 +212,7 @@ fn event(id: OrderId, wanted: PlaceOrder) -> OrderEvent {
         customer_id: wanted.customer_id,
         order: wanted.order,
         reason: None,
+        seen_offset: None,
     }
 }
 

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use comanda_schemas::{KafkaOptions, Registry, TopicNames};
 use comanda_store::Store;
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::auth::Auth;
+use crate::change::Changing;
 use crate::config::millis;
 use crate::documents::Documents;
 use crate::execute::Executor;
@@ -75,18 +77,28 @@ impl Service {
         let following = tokio::spawn(auth.clone().follow(shutdown.clone()));
         let progress = Progress::new(store.clone());
         let placing = Placing::new(
-            producer,
+            producer.clone(),
             store.clone(),
             options.max_recent_placements as usize,
             millis(options.recent_placement_ms),
         );
-        let housekeeping = placing.clone().keep_house(progress.clone(), shutdown.clone());
-        let housekeeping = tokio::spawn(housekeeping);
         let rates = Arc::new(Rates::new(&options));
         let counted = rates.clone();
         let quiet = shutdown.clone();
-        let sweeping = tokio::spawn(async move { counted.keep_house(quiet).await });
         let receipt_wait = millis(options.receipt_wait_ms);
+        let changing = Changing::new(
+            &placing,
+            producer,
+            store.clone(),
+            progress.clone(),
+            (options.max_recent_placements as usize, millis(options.recent_placement_ms)),
+            receipt_wait,
+        );
+        let housekeeping = [
+            tokio::spawn(placing.clone().keep_house(progress.clone(), shutdown.clone())),
+            tokio::spawn(changing.clone().keep_house(shutdown.clone())),
+            tokio::spawn(async move { counted.keep_house(quiet).await }),
+        ];
         let sources = Sources {
             kafka,
             names: names.clone(),
@@ -97,9 +109,16 @@ impl Service {
         let queue = options.subscriber_queue as usize;
         let updates = Updates::new(sources, queue, receipt_wait, shutdown.clone());
         let limits = limits(&options);
-        let house =
-            House { limits, names, store, progress, placing, updates, rates: rates.clone() };
-        let schema = schema::build(house);
+        let schema = schema::build(House {
+            limits,
+            names,
+            store,
+            progress,
+            placing,
+            changing,
+            updates,
+            rates: rates.clone(),
+        });
         let sockets = TaskTracker::new();
         let gateway = Gateway {
             executor: Executor::new(schema, documents, &options),
@@ -124,8 +143,7 @@ impl Service {
         let service = warp::service(routes(Arc::new(gateway)));
         server::serve(listener, Arc::new(edge), service, limits, sockets, shutdown).await;
         following.abort();
-        housekeeping.abort();
-        sweeping.abort();
+        housekeeping.iter().for_each(JoinHandle::abort);
         Ok(())
     }
 }

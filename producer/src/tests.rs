@@ -68,6 +68,7 @@ fn event(key: &str) -> OrderEvent {
             note: None,
         },
         reason: None,
+        seen_offset: None,
     }
 }
 

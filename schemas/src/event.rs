@@ -49,6 +49,11 @@ impl Order {
             sum.checked_add(amount)
         })
     }
+
+    /// The same for two orders that are charged alike: currency, lines and payment method.
+    pub fn terms(&self) -> Uuid {
+        derive_event_id(&["terms", &json(&(self.currency, &self.lines, &self.payment_method))])
+    }
 }
 
 /// One position of an order.
@@ -143,7 +148,7 @@ avro_enum!(
         Refunded = "REFUNDED",
         /// Cancelled before any charge.
         Voided = "VOIDED",
-        /// The change came after the charge; the order stays as charged.
+        /// The change was not made; the order stays as it was.
         ChangeRejected = "CHANGE_REJECTED",
     }
 );
@@ -190,12 +195,31 @@ pub struct OrderEvent {
     /// Why, where the client said so.
     #[serde(default)]
     pub reason: Option<String>,
+    /// Of a change: offset in the record's partition below which its writer knew all events of the
+    /// order.
+    #[serde(default)]
+    pub seen_offset: Option<i64>,
 }
 
 impl OrderEvent {
-    /// Id of the event that brings `order_id` to `version`.
+    /// Id of the event that brings `order_id` to `version` by a `type` of which there is one only:
+    /// of the event that places the order.
     pub fn derive_id(order_id: OrderId, version: i32, r#type: OrderEventType) -> Uuid {
         derive_event_id(&["order", &order_id.to_string(), &version.to_string(), r#type.as_str()])
+    }
+
+    /// Id of a change: two that differ have two ids, also where both are to be the same version,
+    /// and one that is asked for twice has one.
+    pub fn derive_change_id(
+        order_id: OrderId,
+        version: i32,
+        r#type: OrderEventType,
+        order: &Order,
+        reason: Option<&str>,
+    ) -> Uuid {
+        let (id, version) = (order_id.to_string(), version.to_string());
+        let content = json(&(order, reason));
+        derive_event_id(&["order", &id, &version, r#type.as_str(), &content])
     }
 }
 
@@ -214,7 +238,8 @@ pub struct Payment {
     /// Why nothing was charged; `None` where it was.
     #[serde(default)]
     pub reason: Option<FailureReason>,
-    /// The provider's own code or words for the reason.
+    /// The provider's own code or words for the reason; of a change that was rejected, or did not
+    /// touch the money, ours.
     #[serde(default)]
     pub detail: Option<String>,
     /// Requests that were sent to the provider for this result.
@@ -290,6 +315,11 @@ const EVENT_NAMESPACE: Uuid = Uuid::from_u128(0x8f0f_3b52_6a0e_4b7c_9d1a_5c2e_77
 
 fn derive_event_id(parts: &[&str]) -> Uuid {
     Uuid::new_v5(&EVENT_NAMESPACE, parts.join("/").as_bytes())
+}
+
+/// A text in which where one value ends and the next begins can't be mistaken.
+fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("structs of texts and numbers have a JSON form")
 }
 
 macro_rules! event {

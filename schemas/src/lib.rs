@@ -1,6 +1,7 @@
 //! What the topics of comanda contain, and how to write and read it.
 //!
 //! - events: [`OrderEvent`], [`PaymentEvent`], [`NotificationEvent`], after the schemas in `avro/`
+//! - [`Race`]: which of the changes of an order count
 //! - [`Topic`] and [`Stage`]: the closed list of topics; [`TopicNames`]: what a cluster calls them
 //! - [`Encoder`], [`Registry`]: Avro in the Confluent wire format
 //! - [`headers`]: CloudEvents, W3C trace context, dead letters; [`Redrive`], [`Redriven`]: what
@@ -12,6 +13,7 @@ mod cluster;
 mod codec;
 mod event;
 pub mod headers;
+mod race;
 mod redrive;
 mod registry;
 pub mod scan;
@@ -28,6 +30,7 @@ pub use event::{
     OrderEventType, OrderLine, Payment, PaymentEvent, PaymentEventType, Source,
 };
 pub use headers::{DeadLetter, TraceContext};
+pub use race::{CHARGED_BEFORE, Race, Rejection};
 pub use redrive::{Redrive, Redriven};
 pub use registry::{ReadError, ReadTries, Registry, RegistryError, RegistryOptions};
 pub use send::send_when_there_is_room;

@@ -26,6 +26,9 @@ pub struct Redrive {
 }
 
 impl Redrive {
+    /// Name of the header that carries [`Redrive::first_offset`].
+    pub const FIRST_OFFSET: &str = "comanda_redrive_first_offset";
+
     /// The headers of the redriven record, from those of its dead letter.
     pub fn headers<H: Headers>(&self, letter: Option<&H>) -> OwnedHeaders {
         let added =
@@ -40,7 +43,7 @@ impl Redrive {
             ("comanda_redrive_of_partition", self.of.partition.to_string()),
             ("comanda_redrive_of_offset", self.of.offset.to_string()),
             ("comanda_redrive_count", self.count.to_string()),
-            ("comanda_redrive_first_offset", self.first_offset.to_string()),
+            (Self::FIRST_OFFSET, self.first_offset.to_string()),
             ("comanda_redrive_first_timestamp", first_timestamp),
         ]
         .iter()
@@ -56,7 +59,7 @@ impl Redrive {
                 offset: text(headers, "comanda_redrive_of_offset")?.parse().ok()?,
             },
             count: text(headers, "comanda_redrive_count")?.parse().ok()?,
-            first_offset: text(headers, "comanda_redrive_first_offset")?.parse().ok()?,
+            first_offset: text(headers, Self::FIRST_OFFSET)?.parse().ok()?,
             first_timestamp: text(headers, "comanda_redrive_first_timestamp")
                 .and_then(Timestamp::parse_rfc3339),
         })

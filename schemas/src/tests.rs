@@ -20,7 +20,7 @@ fn order() -> Order {
     }
 }
 
-fn order_event() -> OrderEvent {
+pub(crate) fn order_event() -> OrderEvent {
     let order_id = OrderId::derive("c-1", "k-1");
     OrderEvent {
         event_id: OrderEvent::derive_id(order_id, 1, OrderEventType::Placed),
@@ -31,6 +31,7 @@ fn order_event() -> OrderEvent {
         customer_id: "c-1".into(),
         order: order(),
         reason: None,
+        seen_offset: None,
     }
 }
 
@@ -139,6 +140,7 @@ fn a_newer_writers_fields_and_symbols_do_not_disturb_this_reader() {
         customer_id: String,
         order: Order,
         reason: Option<String>,
+        seen_offset: Option<i64>,
     }
     #[derive(serde::Serialize)]
     enum NewerType {
@@ -164,6 +166,7 @@ fn a_newer_writers_fields_and_symbols_do_not_disturb_this_reader() {
         customer_id: event.customer_id.clone(),
         order: event.order.clone(),
         reason: None,
+        seen_offset: None,
     };
     let read: OrderEvent = written_by(&json, &write_with(&json, &newer)).unwrap();
     assert_eq!(read, OrderEvent { r#type: OrderEventType::Unknown, ..event });
@@ -182,7 +185,10 @@ fn an_older_writer_without_the_optional_fields_is_read() {
         order: Order,
     }
     let json = evolved(|schema| {
-        schema["fields"].as_array_mut().unwrap().retain(|f| f["name"] != "reason");
+        schema["fields"]
+            .as_array_mut()
+            .unwrap()
+            .retain(|f| !["reason", "seen_offset"].contains(&f["name"].as_str().unwrap()));
     });
     let event = order_event();
     let older = Older {
@@ -195,6 +201,43 @@ fn an_older_writer_without_the_optional_fields_is_read() {
         order: event.order.clone(),
     };
     assert_eq!(written_by::<OrderEvent>(&json, &write_with(&json, &older)).unwrap(), event);
+}
+
+#[test]
+fn a_change_has_the_id_of_what_it_asks_for() {
+    let id = |version, r#type, order: &Order, reason| {
+        OrderEvent::derive_change_id(order_event().order_id, version, r#type, order, reason)
+    };
+    let (order, other) = (order(), Order { note: None, ..order() });
+    let change = id(2, OrderEventType::Updated, &order, None);
+    assert_eq!(change, id(2, OrderEventType::Updated, &order, None));
+    for another in [
+        id(3, OrderEventType::Updated, &order, None),
+        id(2, OrderEventType::Cancelled, &order, None),
+        id(2, OrderEventType::Updated, &other, None),
+        id(2, OrderEventType::Updated, &order, Some("why")),
+    ] {
+        assert_ne!(change, another);
+    }
+}
+
+/// Charges of other builds carry them.
+#[test]
+fn terms_are_lines_payment_method_and_currency_for_every_build() {
+    let order = order();
+    assert_eq!(order.terms().to_string(), "9236ae01-436b-5e7e-bb67-e4fde85b348a");
+    let contact = Contact { name: "Bo".into(), email: "bo@example.com".into() };
+    assert_eq!(order.terms(), Order { note: None, contact, ..order.clone() }.terms());
+    let mut more = order.clone();
+    more.lines[0].quantity += 1;
+    let currency = Currency::parse("CHF").unwrap();
+    for other in [
+        more,
+        Order { currency, ..order.clone() },
+        Order { payment_method: "pm_card_amex".into(), ..order.clone() },
+    ] {
+        assert_ne!(order.terms(), other.terms());
+    }
 }
 
 #[test]
@@ -265,8 +308,13 @@ proptest! {
     }
 
     #[test]
-    fn any_text_and_amount_survives(name in ".*", note in proptest::option::of(".*"), total: i64) {
-        let mut event = order_event();
+    fn any_text_and_amount_survives(
+        name in ".*",
+        note in proptest::option::of(".*"),
+        total: i64,
+        seen_offset in proptest::option::of(0i64..),
+    ) {
+        let mut event = OrderEvent { seen_offset, ..order_event() };
         event.order.contact.name = name;
         event.order.note = note;
         event.order.total_minor = total;

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use comanda_schemas::{NotificationEvent, Order, OrderEvent, PaymentEvent, PaymentEventType};
+use comanda_schemas::{NotificationEvent, Order, OrderEvent, PaymentEvent, PaymentEventType, Race};
 use uuid::Uuid;
 
 use crate::timeline::{timeline, without_addresses};
@@ -17,27 +17,28 @@ use crate::{
 
 /// The order that `facts` tell of; `None` until its first order event is among them.
 ///
-/// `facts` are events of one order. A charge decides over everything but its refund: whatever
-/// came after it left the order as charged. Without one, the latest version counts that was not
-/// rejected.
+/// `facts` are events of one order. What was given back or charged decides: whatever came after it
+/// left the order as charged. Without that, the latest event counts that was not rejected.
 pub fn fold(facts: &[StoredEvent]) -> Option<OrderView> {
     let facts = Facts::sort(facts);
     let (receipt, first) = facts.orders.first()?;
-    let charge = facts.payment_of_type(PaymentEventType::Succeeded);
-    let refund = facts.payment_of_type(PaymentEventType::Refunded);
-    let version = facts.versions().max()?;
-    let current = facts.versions().filter(|v| !facts.rejected(*v)).max().unwrap_or(version);
-    let result = refund.or(charge).or_else(|| facts.result_of(current));
-    let order = match charge.or(refund) {
-        Some(charged) => &charged.order,
-        None => facts.content_of(current)?,
+    let steps = facts.steps();
+    let current = steps.iter().rfind(|step| step.counts).or(steps.last())?;
+    let (status, result) = outcome(&steps, current);
+    let charge = succeeded(&steps).last();
+    let order = match (status, result) {
+        (OrderStatus::Paid | OrderStatus::Refunded, Some(result)) => {
+            &charge.unwrap_or(result).order
+        }
+        (OrderStatus::Cancelled, Some(void)) => &void.order,
+        _ => current.content()?,
     };
     let timeline = timeline(&facts);
     Some(OrderView {
         id: first.order_id,
         customer_id: first.customer_id.clone(),
-        version,
-        status: status(result),
+        version: steps.iter().map(|step| step.version).max()?,
+        status,
         placed_at: first.occurred_at,
         updated_at: timeline.iter().map(|entry| entry.at).max()?,
         payment: payment_view(result, order),
@@ -45,6 +46,7 @@ pub fn fold(facts: &[StoredEvent]) -> Option<OrderView> {
         timeline,
         receipt: (*receipt).clone(),
         order: order.clone(),
+        latest: current.content()?.clone(),
     })
 }
 
@@ -56,7 +58,7 @@ pub(crate) fn place(at: &Recorded) -> (i32, i64) {
 
 /// The events of one order, each once, by topic.
 pub(crate) struct Facts<'a> {
-    /// By version, then place in the log.
+    /// By place in the log.
     pub orders: Vec<(&'a Recorded, &'a OrderEvent)>,
     /// By version, then place in the log.
     pub payments: Vec<(&'a Recorded, &'a PaymentEvent)>,
@@ -87,45 +89,89 @@ impl<'a> Facts<'a> {
                 AnyEvent::Notification(event) => sorted.notifications.push((at, event)),
             }
         }
-        sorted.orders.sort_by_key(|(at, event)| (event.version, place(at)));
+        sorted.orders.sort_by_key(|(at, _)| place(at));
         sorted.payments.sort_by_key(|(at, event)| (event.version, place(at)));
         sorted.notifications.sort_by_key(|(_, event)| (event.occurred_at, event.event_id));
         sorted
     }
 
-    /// A result proves its version even where the order event has not been read yet.
-    fn versions(&self) -> impl Iterator<Item = i32> {
-        let orders = self.orders.iter().map(|(_, event)| event.version);
-        orders.chain(self.payments.iter().map(|(_, event)| event.version))
-    }
-
-    fn payment_of_type(&self, r#type: PaymentEventType) -> Option<&'a PaymentEvent> {
-        self.payments.iter().map(|(_, event)| *event).find(|event| event.r#type == r#type)
-    }
-
-    fn rejected(&self, version: i32) -> bool {
-        self.result_of(version).is_some_and(|p| p.r#type == PaymentEventType::ChangeRejected)
-    }
-
-    fn result_of(&self, version: i32) -> Option<&'a PaymentEvent> {
-        self.payments.iter().map(|(_, event)| *event).rfind(|event| event.version == version)
-    }
-
-    fn content_of(&self, version: i32) -> Option<&'a Order> {
-        let asked = self.orders.iter().rfind(|(_, event)| event.version == version);
-        asked.map(|(_, event)| &event.order).or_else(|| Some(&self.result_of(version)?.order))
+    /// What was asked for, in the order of the log, with what came of it.
+    fn steps(&self) -> Vec<Step<'a>> {
+        let mut results: HashMap<Uuid, &'a PaymentEvent> =
+            self.payments.iter().map(|(_, result)| (result.event_id, *result)).collect();
+        let mut race = Race::default();
+        let asked = self.orders.iter().map(|(at, event)| {
+            let result = results.remove(&PaymentEvent::derive_id(event.event_id));
+            let won = race.enter(event).is_some_and(|entered| entered.is_ok());
+            let counts = result.map_or(won, |result| !is_rejection(result));
+            Step { place: place(at), version: event.version, asked: Some(event), result, counts }
+        });
+        let mut steps: Vec<Step<'a>> = asked.collect();
+        // A result proves its event even where that has not been read yet.
+        let alone =
+            self.payments.iter().filter(|(_, result)| results.contains_key(&result.event_id));
+        steps.extend(alone.map(|(_, result)| Step {
+            place: (result.source.partition, result.source.offset),
+            version: result.version,
+            asked: None,
+            result: Some(result),
+            counts: !is_rejection(result),
+        }));
+        steps.sort_by_key(|step| (step.place, step.version));
+        steps
     }
 }
 
-fn status(result: Option<&PaymentEvent>) -> OrderStatus {
-    match result.map(|result| result.r#type) {
-        Some(PaymentEventType::Succeeded) => OrderStatus::Paid,
-        Some(PaymentEventType::Failed) => OrderStatus::PaymentFailed,
-        Some(PaymentEventType::Refunded) => OrderStatus::Refunded,
-        Some(PaymentEventType::Voided) => OrderStatus::Cancelled,
-        Some(PaymentEventType::ChangeRejected | PaymentEventType::Unknown) | None => {
-            OrderStatus::Pending
-        }
+/// One thing that was asked for.
+struct Step<'a> {
+    place: (i32, i64),
+    version: i32,
+    asked: Option<&'a OrderEvent>,
+    result: Option<&'a PaymentEvent>,
+    /// Whether it was not rejected, or will not be, as far as can be told.
+    counts: bool,
+}
+
+impl<'a> Step<'a> {
+    fn content(&self) -> Option<&'a Order> {
+        self.asked.map(|event| &event.order).or(self.result.map(|result| &result.order))
+    }
+}
+
+fn is_rejection(result: &PaymentEvent) -> bool {
+    result.r#type == PaymentEventType::ChangeRejected
+}
+
+/// All that says that the order is paid, in the order of the log.
+fn succeeded<'a>(steps: &[Step<'a>]) -> impl DoubleEndedIterator<Item = &'a PaymentEvent> {
+    let results = steps.iter().filter_map(|step| step.result);
+    results.filter(|result| result.r#type == PaymentEventType::Succeeded)
+}
+
+/// Where the order stands, and the result that says so.
+fn outcome<'a>(steps: &[Step<'a>], current: &Step<'a>) -> (OrderStatus, Option<&'a PaymentEvent>) {
+    use PaymentEventType::{Failed, Refunded, Voided};
+    let moved_money = |result: &&PaymentEvent| result.payment.payment_id.is_some();
+    let results = || steps.iter().filter_map(|step| step.result);
+    if let Some(refund) = results().filter(moved_money).find(|result| result.r#type == Refunded) {
+        return (OrderStatus::Refunded, Some(refund));
+    }
+    // The first of those that tell of one charge made it.
+    let charge = succeeded(steps).last().and_then(|last| {
+        succeeded(steps).find(|result| result.payment.payment_id == last.payment.payment_id)
+    });
+    if let Some(charge) = charge.filter(moved_money) {
+        return (OrderStatus::Paid, Some(charge));
+    }
+    // An order for nothing is paid without a charge, and cancelled without a refund.
+    match results().find(|result| matches!(result.r#type, Refunded | Voided)) {
+        Some(end) if end.r#type == Refunded => (OrderStatus::Refunded, Some(end)),
+        Some(end) => (OrderStatus::Cancelled, Some(end)),
+        None => match charge.or(current.result) {
+            Some(failed) if failed.r#type == Failed => (OrderStatus::PaymentFailed, Some(failed)),
+            result if charge.is_some() => (OrderStatus::Paid, result),
+            result => (OrderStatus::Pending, result),
+        },
     }
 }
 
@@ -177,5 +223,7 @@ fn notification_view(event: &NotificationEvent) -> NotificationView {
     }
 }
 
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 mod tests;

@@ -32,9 +32,14 @@ impl Store {
 
     /// One order; `None` until its first order event was applied.
     pub async fn order(&self, id: OrderId) -> Result<Option<OrderView>, Error> {
+        Ok(fold(&self.facts(id).await?))
+    }
+
+    /// All events of one order: what [`fold`] makes the order of.
+    pub async fn facts(&self, id: OrderId) -> Result<Vec<StoredEvent>, Error> {
         let mut connection = self.readers.acquire().await.doing("read an order")?;
         let mut facts = facts_of(&mut connection, &[id]).await?;
-        Ok(facts.remove(&id).and_then(|facts| fold(&facts)))
+        Ok(facts.remove(&id).unwrap_or_default())
     }
 
     /// Whether there is such an order of this customer; the order itself is not looked into.

@@ -82,7 +82,7 @@ symbols!(
         PaymentRefunded = "PAYMENT_REFUNDED",
         /// It was cancelled before any charge.
         PaymentVoided = "PAYMENT_VOIDED",
-        /// A change came after the charge.
+        /// A change was not made.
         ChangeRejected = "CHANGE_REJECTED",
         /// The customer was told.
         NotificationSent = "NOTIFICATION_SENT",
@@ -106,6 +106,9 @@ pub struct OrderView {
     pub status: OrderStatus,
     /// Its content: what was charged, or where nothing was, the latest version.
     pub order: Order,
+    /// Its content with all that was asked for and not rejected yet: what the next change starts
+    /// from.
+    pub latest: Order,
     /// When it was placed.
     pub placed_at: Timestamp,
     /// When the last thing happened to it.

@@ -124,5 +124,6 @@ pub fn placed() -> OrderEvent {
             note: None,
         },
         reason: None,
+        seen_offset: None,
     }
 }

@@ -114,6 +114,8 @@ async fn sent(notifier: &Notifier, event: &PaymentEvent) -> NotificationEvent {
         attempt: 1,
         failing_for: Duration::ZERO,
         trace: TraceContext::new_root(),
+        earlier: Vec::new(),
+        is_redriven: false,
     };
     match notifier.handle(&input).await {
         Outcome::Emit(event) if event.r#type == NotificationEventType::Sent => event,

@@ -15,6 +15,7 @@ mod kill;
 mod lifecycle;
 mod mail;
 mod projectors;
+mod races;
 mod real_parts;
 mod sandbox;
 mod tail;

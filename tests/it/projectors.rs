@@ -4,7 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use comanda_schemas::{Event, OrderEvent, OrderId, PaymentEvent, Timestamp, Topic};
+use comanda_schemas::{
+    Event, NotificationEvent, OrderEvent, OrderId, PaymentEvent, Timestamp, Topic,
+};
 use comanda_store::{AnyEvent, Applied, Options, OrderStatus, Recorded, Store};
 use rdkafka::Message as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -78,7 +80,7 @@ enum Fault {
     Freeze,
 }
 
-async fn open(url: &str) -> Store {
+pub async fn open(url: &str) -> Store {
     let options = Options { url: url.to_owned(), max_connections: 2, busy_timeout_ms: 30_000 };
     Store::open(&options).await.unwrap()
 }
@@ -114,7 +116,7 @@ async fn read(store: &Store, topic: &str) -> i64 {
 }
 
 /// Waits until the store has read the last record of each partition.
-async fn has_read_all<E: Event>(installation: &Installation, store: &Store) {
+pub async fn has_read_all<E: Event>(installation: &Installation, store: &Store) {
     let topic = installation.names.name(E::TOPIC);
     let mut last: HashMap<i32, i64> = HashMap::new();
     for record in installation.records(&topic).await {
@@ -130,11 +132,12 @@ async fn has_read_all<E: Event>(installation: &Installation, store: &Store) {
 }
 
 /// A store of its own, to which each record was applied once, in order.
-async fn reference(installation: &Installation) -> Store {
+pub async fn reference(installation: &Installation) -> Store {
     let file = run_dir::folder("reference").join("orders.db");
     let store = open(&format!("sqlite://{}", file.display())).await;
     apply_all::<OrderEvent>(installation, &store, AnyEvent::Order).await;
     apply_all::<PaymentEvent>(installation, &store, AnyEvent::Payment).await;
+    apply_all::<NotificationEvent>(installation, &store, AnyEvent::Notification).await;
     store
 }
 

@@ -28,6 +28,16 @@ pub(crate) enum ErrorCode {
     TooMany,
     /// The idempotency key was used for another order.
     IdempotencyConflict,
+    /// There is no such order, or none that the caller may see.
+    NotFound,
+    /// The order has another version than the one that was expected; look at it again.
+    VersionConflict,
+    /// The order is cancelled, or about to be; nothing can be changed any more.
+    OrderCancelled,
+    /// The order is paid: its lines and payment method stay. It can be cancelled.
+    OrderPaid,
+    /// There is no failed payment to try again.
+    PaymentNotFailed,
     /// The API key does not allow it.
     Forbidden,
     /// Too much is in flight; nothing was stored.
@@ -45,7 +55,7 @@ pub(crate) enum ErrorCode {
     Internal,
 }
 
-/// Something that keeps an order from being placed.
+/// Something that keeps an order from being placed or changed.
 #[derive(SimpleObject, Debug, Clone, PartialEq, Eq)]
 #[graphql(serial)]
 pub(crate) struct UserError {

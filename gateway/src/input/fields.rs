@@ -5,7 +5,7 @@ use email_address::{EmailAddress, Options};
 use super::errors::{ErrorCode, Problems};
 
 const MAX_NAME: usize = 200;
-const MAX_NOTE: usize = 1_000;
+const MAX_TEXT: usize = 1_000;
 const MAX_KEY: usize = 255;
 /// RFC 5321 §4.5.3.1.3: 256 with the angle brackets around it.
 const MAX_EMAIL: usize = 254;
@@ -24,11 +24,11 @@ pub(super) fn name(problems: &mut Problems<'_>, path: &[&str], text: &str) {
 }
 
 /// Text on several lines.
-pub(super) fn note(problems: &mut Problems<'_>, text: &str) {
-    length(problems, &["note"], text, MAX_NOTE);
+pub(super) fn text(problems: &mut Problems<'_>, path: &[&str], text: &str) {
+    length(problems, path, text, MAX_TEXT);
     if text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\t')) {
         let message = "must not have control characters other than line feeds and tabs";
-        problems.add(ErrorCode::InvalidFormat, &["note"], message);
+        problems.add(ErrorCode::InvalidFormat, path, message);
     }
 }
 

@@ -1,5 +1,6 @@
-//! From what a client sent to an order, or to everything that is wrong with it.
+//! From what a client sent to an order or a change, or to everything that is wrong with it.
 
+mod change;
 mod errors;
 mod fields;
 #[cfg(test)]
@@ -8,6 +9,7 @@ mod tests;
 use comanda_schemas::{Contact, Currency, Order, OrderId, OrderLine};
 
 use crate::schema::inputs::{ContactInput, OrderLineInput, PlaceOrderInput};
+pub(crate) use change::{Ask, Change, Edit};
 use errors::Problems;
 pub(crate) use errors::{ErrorCode, UserError};
 
@@ -50,7 +52,7 @@ impl PlaceOrder {
         fields::payment_method(&mut problems, &input.payment_method);
         let note = input.note.filter(|note| !note.is_empty());
         if let Some(note) = &note {
-            fields::note(&mut problems, note);
+            fields::text(&mut problems, &["note"], note);
         }
         let found = problems.finish();
         match (currency, total) {

@@ -221,3 +221,99 @@ proptest! {
         }
     }
 }
+
+mod changes {
+    use async_graphql::MaybeUndefined;
+
+    use super::*;
+    use crate::schema::inputs::{CancelOrderInput, RetryPaymentInput, UpdateOrderInput};
+
+    fn update() -> UpdateOrderInput {
+        UpdateOrderInput {
+            order_id: ID(OrderId::derive("c", "k").to_string()),
+            expected_version: None,
+            lines: None,
+            payment_method: None,
+            contact: None,
+            note: MaybeUndefined::Undefined,
+            receipt: None,
+        }
+    }
+
+    fn edit(edit: impl FnOnce(&mut UpdateOrderInput)) -> Edit {
+        let mut input = update();
+        edit(&mut input);
+        match Ask::update(input, &["input"], 200).unwrap().change {
+            Change::Update(edit) => edit,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn errors(edit: impl FnOnce(&mut UpdateOrderInput)) -> Vec<(ErrorCode, String)> {
+        let mut input = update();
+        edit(&mut input);
+        let errors = Ask::update(input, &["input"], 200).err().unwrap_or_default();
+        errors.into_iter().map(|e| (e.code, e.path.join("."))).collect()
+    }
+
+    fn one(code: ErrorCode, path: &str) -> Vec<(ErrorCode, String)> {
+        vec![(code, path.to_owned())]
+    }
+
+    #[test]
+    fn what_is_not_given_is_not_part_of_a_change() {
+        let note = |note| edit(|i| i.note = note);
+        assert_eq!(note(MaybeUndefined::Null).note, Some(None));
+        assert_eq!(note(MaybeUndefined::Value(String::new())).note, Some(None));
+        let salt = note(MaybeUndefined::Value("salt".into()));
+        assert_eq!(salt, Edit { note: Some(Some("salt".into())), ..Edit::default() });
+        let lines = edit(|i| i.lines = Some(vec![line()])).lines.unwrap();
+        assert_eq!((lines.0.len(), lines.1), (1, 1900));
+    }
+
+    #[test]
+    fn a_change_is_checked_as_a_new_order_is() {
+        use ErrorCode::*;
+        assert_eq!(errors(|_| {}), one(Required, "input"));
+        assert_eq!(errors(|i| i.lines = Some(vec![])), one(Required, "input.lines"));
+        let card = |i: &mut UpdateOrderInput| i.payment_method = Some("4242424242424242".into());
+        assert_eq!(errors(card), one(CardNumber, "input.paymentMethod"));
+        let contact = ContactInput { name: "Zoë".into(), email: "zoe".into() };
+        let wrong = |i: &mut UpdateOrderInput| i.contact = Some(contact);
+        assert_eq!(errors(wrong), one(InvalidFormat, "input.contact.email"));
+        let long = MaybeUndefined::Value("é".repeat(1001));
+        assert_eq!(errors(|i| i.note = long), one(TooLong, "input.note"));
+        let version = |i: &mut UpdateOrderInput| {
+            i.note = MaybeUndefined::Null;
+            i.expected_version = Some(0);
+        };
+        assert_eq!(errors(version), one(OutOfRange, "input.expectedVersion"));
+    }
+
+    #[test]
+    fn cancellations_and_retries_are_checked_as_well() {
+        let cancel = |reason: &str| CancelOrderInput {
+            order_id: update().order_id,
+            expected_version: Some(1),
+            reason: Some(reason.into()),
+            receipt: None,
+        };
+        let ask = Ask::cancel(cancel(""), &["input"]).unwrap();
+        assert_eq!(ask.change, Change::Cancel { reason: None });
+        assert_eq!(ask.order_id, Some(OrderId::derive("c", "k")));
+        let errors = Ask::cancel(cancel("a\u{7}"), &["input"]).unwrap_err();
+        assert_eq!(errors[0].path, ["input", "reason"]);
+        let retry = |method: &str| RetryPaymentInput {
+            order_id: ID("no id".into()),
+            expected_version: None,
+            payment_method: Some(method.into()),
+            receipt: None,
+        };
+        assert_eq!(Ask::retry(retry("pm_2"), &["input"]).unwrap().order_id, None);
+        let errors = Ask::retry(retry(""), &["input"]).unwrap_err();
+        assert_eq!(
+            (errors[0].code, &errors[0].path[1..]),
+            (ErrorCode::Required, &["paymentMethod".to_owned()][..])
+        );
+    }
+}

@@ -8,6 +8,7 @@ use comanda_schemas::{OrderId, TopicNames, TraceContext};
 use comanda_store::{OrderView, Position, Store};
 
 use crate::auth::{Caller, Principal};
+use crate::change::Changing;
 use crate::failure::{Code, Failure};
 use crate::place::Placing;
 use crate::progress::Progress;
@@ -32,6 +33,7 @@ pub(crate) struct House {
     pub store: Store,
     pub progress: Progress,
     pub placing: Placing,
+    pub changing: Changing,
     pub updates: Updates,
     pub rates: Arc<Rates>,
 }

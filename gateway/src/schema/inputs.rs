@@ -1,6 +1,6 @@
-//! What a client sends to place an order and to list orders, before any of it is checked.
+//! What a client sends to place, change and list orders, before any of it is checked.
 
-use async_graphql::{ID, InputObject};
+use async_graphql::{ID, InputObject, MaybeUndefined};
 
 use super::outputs::OrderStatus;
 use super::scalars::{DateTime, Long};
@@ -26,6 +26,58 @@ pub(crate) struct PlaceOrderInput {
     pub note: Option<String>,
 }
 
+/// A change of an order. What is not given stays as it is; at least one thing has to be.
+#[derive(InputObject)]
+pub(crate) struct UpdateOrderInput {
+    /// The order.
+    pub order_id: ID,
+    /// Version of the order that the change was made for: where the order has another one, nothing
+    /// changes and the error is VERSION_CONFLICT. With it the request can be sent again after an
+    /// error that is retriable, and still is one change.
+    pub expected_version: Option<i32>,
+    /// All lines, in the place of those before. Not of a paid order.
+    pub lines: Option<Vec<OrderLineInput>>,
+    /// Another payment method. Not of a paid order.
+    pub payment_method: Option<String>,
+    /// Whom to tell about the outcome.
+    pub contact: Option<ContactInput>,
+    /// A note for the kitchen, at most 1,000 characters; null or empty for none.
+    pub note: MaybeUndefined<String>,
+    /// Token of a receipt: waits until the order store has seen the event. It makes up for an order
+    /// that was placed or changed a moment ago at another gateway.
+    pub receipt: Option<String>,
+}
+
+/// A cancellation.
+#[derive(InputObject)]
+pub(crate) struct CancelOrderInput {
+    /// The order.
+    pub order_id: ID,
+    /// Version of the order that is to be cancelled: where the order has another one, nothing
+    /// changes and the error is VERSION_CONFLICT. A change that comes in between after that is
+    /// cancelled with the rest.
+    pub expected_version: Option<i32>,
+    /// Why, in the client's words. At most 1,000 characters.
+    pub reason: Option<String>,
+    /// Token of a receipt: waits until the order store has seen the event.
+    pub receipt: Option<String>,
+}
+
+/// Another try at the payment of an order whose payment failed.
+#[derive(InputObject)]
+pub(crate) struct RetryPaymentInput {
+    /// The order.
+    pub order_id: ID,
+    /// Version of the order that is to be paid: where the order has another one, nothing happens
+    /// and the error is VERSION_CONFLICT. With it the request can be sent again after an error that
+    /// is retriable, and still is one try.
+    pub expected_version: Option<i32>,
+    /// Another payment method; the same once more where none is given.
+    pub payment_method: Option<String>,
+    /// Token of a receipt: waits until the order store has seen the event.
+    pub receipt: Option<String>,
+}
+
 /// Whom to tell about the outcome.
 #[derive(InputObject)]
 pub(crate) struct ContactInput {
@@ -35,7 +87,7 @@ pub(crate) struct ContactInput {
     pub email: String,
 }
 
-/// A line of a new order.
+/// A line of an order.
 #[derive(InputObject)]
 pub(crate) struct OrderLineInput {
     /// The restaurant's own code of the dish. At most 64 visible characters.

@@ -1,5 +1,6 @@
 //! The GraphQL schema.
 
+mod change;
 mod connection;
 mod context;
 pub(crate) mod inputs;

@@ -1,15 +1,16 @@
-//! Placing orders.
+//! Placing and changing orders.
 
 use async_graphql::{Context, Object, SimpleObject};
 use futures_util::future::join_all;
 use metrics::counter;
 
-use super::inputs::PlaceOrderInput;
+use super::change::{self, CancelOrderPayload, RetryPaymentPayload, UpdateOrderPayload};
+use super::inputs::{CancelOrderInput, PlaceOrderInput, RetryPaymentInput, UpdateOrderInput};
 use super::outputs::{Order, Receipt};
 use super::{Asker, House};
 use crate::auth::Principal;
 use crate::failure::{Code, Failure};
-use crate::input::{ErrorCode, PlaceOrder, UserError};
+use crate::input::{Ask, ErrorCode, PlaceOrder, UserError};
 use crate::metrics::PLACEMENTS_TOTAL;
 use crate::place::{Placed, Refused};
 
@@ -28,7 +29,7 @@ pub(crate) struct PlaceOrderPayload {
     errors: Vec<UserError>,
 }
 
-/// Placing orders. An order that is answered with a receipt is stored.
+/// Placing and changing orders. What is answered with a receipt is stored.
 #[Object]
 impl Mutation {
     /// Places an order. What is wrong with the order comes back as `errors`; where the system
@@ -77,6 +78,42 @@ impl Mutation {
             }
         });
         Ok(join_all(placing).await)
+    }
+
+    /// Changes an order. Before a charge, lines, payment method, contact and note can change, and
+    /// the order is charged as it is then; an order whose payment failed is charged again. After the
+    /// charge only contact and note can. Where a change meets another one or the charge on its way,
+    /// the topic's order decides: one that came too late shows in the timeline as CHANGE_REJECTED.
+    async fn update_order(
+        &self,
+        context: &Context<'_>,
+        #[graphql(desc = "The change.")] input: UpdateOrderInput,
+    ) -> Result<UpdateOrderPayload, Failure> {
+        let (asker, house) = (Asker::of(context), House::of(context));
+        let ask = Ask::update(input, &["input"], house.limits.max_lines);
+        Ok(change::change(house, asker, "update", ask).await?.into())
+    }
+
+    /// Cancels an order. What was charged is given back; what was not is not charged any more.
+    async fn cancel_order(
+        &self,
+        context: &Context<'_>,
+        #[graphql(desc = "The cancellation.")] input: CancelOrderInput,
+    ) -> Result<CancelOrderPayload, Failure> {
+        let (asker, house) = (Asker::of(context), House::of(context));
+        let ask = Ask::cancel(input, &["input"]);
+        Ok(change::change(house, asker, "cancel", ask).await?.into())
+    }
+
+    /// Tries a payment that failed once more, with another payment method where one is given.
+    async fn retry_payment(
+        &self,
+        context: &Context<'_>,
+        #[graphql(desc = "The order, and how to pay.")] input: RetryPaymentInput,
+    ) -> Result<RetryPaymentPayload, Failure> {
+        let (asker, house) = (Asker::of(context), House::of(context));
+        let ask = Ask::retry(input, &["input"]);
+        Ok(change::change(house, asker, "retry", ask).await?.into())
     }
 }
 

@@ -85,7 +85,8 @@ pub(crate) enum OrderEventType {
     PaymentRefunded,
     /// It was cancelled before any charge.
     PaymentVoided,
-    /// A change came after the charge and was not made.
+    /// A change was not made: it came after the charge, after a cancellation, or after another
+    /// change to the same version. The detail says which.
     ChangeRejected,
     /// The customer was told.
     NotificationSent,

@@ -3,6 +3,7 @@
 
 mod access_log;
 mod answers;
+mod changing;
 mod cors;
 mod deadlines;
 mod documents;

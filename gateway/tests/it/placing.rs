@@ -16,16 +16,16 @@ use serde_json::{Value, json};
 use crate::house::{ANA, BOB, House, OPERATOR, PATIENCE, PLACE, code, options, order};
 
 /// A record of the orders topic.
-struct Stored {
-    event: OrderEvent,
+pub struct Stored {
+    pub event: OrderEvent,
     key: String,
     partition: i32,
-    offset: i64,
+    pub offset: i64,
     trace: String,
 }
 
 /// Everything that is in the orders topic.
-async fn stored(house: &House) -> Result<Vec<Stored>> {
+pub async fn stored(house: &House) -> Result<Vec<Stored>> {
     let (kafka, topic) = (house.kafka.clone(), house.names.name(Topic::Orders));
     let registry = house.registry.clone();
     let reading = tokio::task::spawn_blocking(move || -> Result<Vec<Stored>> {

@@ -8,6 +8,7 @@
 //!   decides; `standing`: where it stands
 //! - `lanes`: one key after another, keys side by side; `handout`: to the runtime; `task`: one
 //!   `record` to its end
+//! - `look_back`: what stood before a record under its key
 //! - `ledger`: which offsets are finished, `offsets`: how a commit tells it
 //! - `commit`: when to commit, and what if that fails; `generation`: that of the group, which a
 //!   batch belongs to; `committer`: a thread that commits batch after batch; `transaction`: the
@@ -25,6 +26,7 @@ mod handout;
 mod instance;
 mod lanes;
 mod ledger;
+mod look_back;
 pub mod metrics;
 mod offsets;
 mod processor;

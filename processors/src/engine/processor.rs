@@ -20,6 +20,12 @@ pub trait Processor: Send + Sync + 'static {
     /// Where it stands in the pipeline: names its topics and its consumer group.
     const STAGE: Stage;
 
+    /// From which offset on it has to see the earlier events of `event`'s key, where it has to see
+    /// any. `redriven_from` is the offset at which a redriven record was first consumed.
+    fn looks_back(_event: &Self::In, _redriven_from: Option<i64>) -> Option<i64> {
+        None
+    }
+
     /// Handles one event.
     fn handle(&self, input: &Input<Self::In>) -> impl Future<Output = Outcome<Self::Out>> + Send;
 }
@@ -37,6 +43,12 @@ pub struct Input<E> {
     pub failing_for: Duration,
     /// Trace of the record, continued; the result carries it on.
     pub trace: TraceContext,
+    /// What the topic has under its key before it, in log order, from where
+    /// [`Processor::looks_back`] says. Records that can't be read are left out.
+    pub earlier: Vec<E>,
+    /// Whether its record is that of a dead letter, put back: a first try of its kind may have been
+    /// made long ago.
+    pub is_redriven: bool,
 }
 
 /// What becomes of an event.

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::instance::Instance;
+use super::look_back::LookBack;
 use super::metrics::Meters;
 use super::run::{Run, Setup};
 use super::task::Shared;
@@ -77,6 +78,7 @@ impl<P: Processor> Engine<P> {
         let shared = Shared {
             processor,
             registry,
+            look_back: Arc::new(LookBack::new(kafka.clone(), names.name(P::STAGE.input()))),
             encoder,
             input: names.name(P::STAGE.input()),
             output: names.name(P::STAGE.output()),

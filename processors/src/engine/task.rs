@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use comanda_schemas::headers::{self, EventHeaders};
 use comanda_schemas::{
-    DeadLetter, Encoder, Event, OrderId, ReadError, ReadTries, Registry, Source, Timestamp,
-    TraceContext,
+    DeadLetter, Encoder, Event, OrderId, ReadError, ReadTries, Redrive, Registry, Source,
+    Timestamp, TraceContext,
 };
 use futures_util::FutureExt;
 use metrics::Gauge;
@@ -15,18 +15,21 @@ use rdkafka::message::OwnedHeaders;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
+use super::look_back::LookBack;
 use super::metrics::Meters;
 use super::record::Record;
 use super::{HandlerError, Input, Options, Outcome, Processor};
 
-/// First wait before asking the registry again for a schema; doubles up to [`SCHEMA_RETRY_MAX`].
-const SCHEMA_RETRY: Duration = Duration::from_millis(200);
-const SCHEMA_RETRY_MAX: Duration = Duration::from_secs(10);
+/// First wait before asking the registry again for a schema, or Kafka for earlier records; doubles
+/// up to [`ASK_AGAIN_MAX`].
+const ASK_AGAIN: Duration = Duration::from_millis(200);
+const ASK_AGAIN_MAX: Duration = Duration::from_secs(10);
 
 /// What all records of an engine share.
 pub(super) struct Shared<P: Processor> {
     pub processor: P,
     pub registry: Registry,
+    pub look_back: Arc<LookBack>,
     pub encoder: Encoder<P::Out>,
     /// Full names of its topics.
     pub input: String,
@@ -132,9 +135,14 @@ impl<P: Processor> Shared<P> {
     }
 
     async fn run_inner(&self, job: &Job, trials: &mut Trials) -> Option<End> {
-        let event = match self.decode(job).await? {
+        let event = match self.decode(job, job.record.value().unwrap_or_default()).await? {
             Ok(event) => event,
             Err(error) => return Some(End::dead(HandlerError::new("decode", &error))),
+        };
+        let redriven_from = job.record.header(Redrive::FIRST_OFFSET).and_then(|o| o.parse().ok());
+        let earlier = match P::looks_back(&event, redriven_from) {
+            Some(from) if from < job.record.offset => self.earlier(job, from).await?,
+            Some(_) | None => Vec::new(),
         };
         let parent = job.record.header("traceparent");
         let mut input = Input {
@@ -143,6 +151,8 @@ impl<P: Processor> Shared<P> {
             attempt: 1,
             failing_for: Duration::ZERO,
             trace: TraceContext::continue_text(parent),
+            earlier,
+            is_redriven: redriven_from.is_some(),
         };
         loop {
             input.attempt = trials.attempts;
@@ -188,11 +198,11 @@ impl<P: Processor> Shared<P> {
         }
     }
 
-    /// The event, or why it never will be one; waits as long as the registry is away.
-    async fn decode(&self, job: &Job) -> Option<Result<P::In, ReadError>> {
-        let (mut tries, mut pause) = (ReadTries::default(), SCHEMA_RETRY);
+    /// The event in `value`, or why it never will be one; waits as long as the registry is away.
+    async fn decode(&self, job: &Job, value: &[u8]) -> Option<Result<P::In, ReadError>> {
+        let (mut tries, mut pause) = (ReadTries::default(), ASK_AGAIN);
         loop {
-            match self.registry.read(job.record.value().unwrap_or_default()).await {
+            match self.registry.read(value).await {
                 Err(error) if tries.again_after(&error) => {
                     warn!(
                         stage = P::STAGE.as_str(),
@@ -202,11 +212,36 @@ impl<P: Processor> Shared<P> {
                         "the schema of a record can't be fetched yet"
                     );
                     wait(pause, &job.owned.winding_down).await?;
-                    pause = (pause * 2).min(SCHEMA_RETRY_MAX);
+                    pause = (pause * 2).min(ASK_AGAIN_MAX);
                 }
                 decoded => return Some(decoded),
             }
         }
+    }
+
+    /// The events of the record's key from an offset on to the record; waits as long as Kafka is
+    /// away.
+    async fn earlier(&self, job: &Job, from: i64) -> Option<Vec<P::In>> {
+        let Record { partition, offset, .. } = job.record;
+        // Records without a key belong to nobody.
+        let Some(key) = job.record.key() else { return Some(Vec::new()) };
+        let mut pause = ASK_AGAIN;
+        let values = loop {
+            match self.look_back.values(partition, from.max(0)..offset, key).await {
+                Ok(values) => break values,
+                Err(error) => {
+                    let stage = P::STAGE.as_str();
+                    warn!(stage, partition, offset, %error, "earlier records can't be read yet");
+                    wait(pause, &job.owned.winding_down).await?;
+                    pause = (pause * 2).min(ASK_AGAIN_MAX);
+                }
+            }
+        };
+        let mut earlier = Vec::with_capacity(values.len());
+        for value in values {
+            earlier.extend(self.decode(job, &value).await?.ok());
+        }
+        Some(earlier)
     }
 
     fn source(&self, record: &Record) -> Source {

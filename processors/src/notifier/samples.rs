@@ -1,8 +1,8 @@
 //! Payment events to try templates with, and to show what mails look like.
 
 use comanda_schemas::{
-    Contact, Currency, FailureReason, Order, OrderEvent, OrderEventType, OrderId, OrderLine,
-    Payment, PaymentEvent, PaymentEventType, Source, Timestamp,
+    CHARGED_BEFORE, Contact, Currency, FailureReason, Order, OrderEvent, OrderEventType, OrderId,
+    OrderLine, Payment, PaymentEvent, PaymentEventType, Rejection, Source, Timestamp,
 };
 
 /// A failed payment: the name of its sample, the reason and the provider's code.
@@ -19,12 +19,18 @@ pub(super) fn all() -> Vec<(&'static str, PaymentEvent)> {
     let mut samples = vec![
         ("payment_succeeded", event(PaymentEventType::Succeeded)),
         ("payment_succeeded_free", free()),
+        ("payment_succeeded_before", told(PaymentEventType::Succeeded, CHARGED_BEFORE)),
     ];
     samples.extend(FAILED.map(|(name, reason, code)| (name, failed(reason, code))));
     samples.extend([
         ("order_cancelled", event(PaymentEventType::Voided)),
         ("payment_refunded", event(PaymentEventType::Refunded)),
         ("change_rejected", event(PaymentEventType::ChangeRejected)),
+    ]);
+    let rejected = |why: Rejection| told(PaymentEventType::ChangeRejected, why.as_str());
+    samples.extend([
+        ("change_rejected_overtaken", rejected(Rejection::VersionTaken)),
+        ("change_rejected_cancelled", rejected(Rejection::OrderCancelled)),
     ]);
     samples
 }
@@ -71,6 +77,12 @@ pub(super) fn event(r#type: PaymentEventType) -> PaymentEvent {
         },
         source: Source { topic: "orders".into(), partition: 3, offset: 42 },
     }
+}
+
+fn told(r#type: PaymentEventType, detail: &str) -> PaymentEvent {
+    let mut event = event(r#type);
+    event.payment.detail = Some(detail.into());
+    event
 }
 
 pub(super) fn failed(reason: FailureReason, code: &str) -> PaymentEvent {

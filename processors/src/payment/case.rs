@@ -6,14 +6,16 @@
 
 use std::time::Duration;
 
-use comanda_schemas::{Currency, FailureReason, OrderEvent, PaymentEventType};
+use comanda_schemas::{
+    CHARGED_BEFORE, Currency, FailureReason, OrderEvent, PaymentEventType, Rejection,
+};
 use tokio::time::{Instant, sleep_until};
 use tracing::debug;
 
 use super::Payment;
 use super::amount::to_provider;
 use super::answer::Failure;
-use super::client::{Charge, Standing};
+use super::client::{Charge, Found, Standing};
 
 /// What an order event came to.
 #[derive(Debug)]
@@ -179,20 +181,32 @@ impl<'a> Case<'a> {
         self.key_is_burnt = false;
     }
 
-    /// Charges the event's version unless the order was charged before.
+    /// Charges the event's version unless the order was charged before. A charge on the same terms
+    /// stands for the changed order as well.
     pub async fn change(&mut self, in_doubt: bool) -> Result<End, Stop> {
-        match self.earlier_charge().await? {
-            Some(charge) if charge.version == Some(self.event.version) => Ok(End::charged(charge)),
-            Some(charge) => {
-                Ok(End { r#type: PaymentEventType::ChangeRejected, ..End::charged(charge) })
+        let Found { own, order } = self.earlier().await?;
+        let Standing::Charged(charge) = order else { return self.charge(in_doubt).await };
+        let is_own = charge.version == Some(self.event.version);
+        let alike = charge.terms.map(|terms| terms == self.event.order.terms());
+        Ok(match (own, is_own, alike) {
+            // This very event, in the log once more: it was declined before the charge.
+            (Standing::Declined { code, payment_id }, false, _) => {
+                End::declined(code, Some(payment_id))
             }
-            None => self.charge(in_doubt).await,
-        }
+            (_, true, None | Some(true)) => End::charged(charge),
+            (_, false, Some(true)) => {
+                End { detail: Some(CHARGED_BEFORE.into()), ..End::charged(charge) }
+            }
+            (_, true, Some(false)) | (_, false, None | Some(false)) => {
+                let rejected = End::rejected(Rejection::AlreadyCharged);
+                End { payment_id: Some(charge.payment_id), amount: charge.amount, ..rejected }
+            }
+        })
     }
 
     /// Gives the order's charge back, where there is one.
     pub async fn cancel(&mut self) -> Result<End, Stop> {
-        let Some(charge) = self.earlier_charge().await? else {
+        let Standing::Charged(charge) = self.earlier().await?.order else {
             // An order for nothing is paid without a charge; its cancellation has to undo that.
             let was_free = self.event.order.total_minor == 0;
             return Ok(End::new(match was_free {
@@ -228,17 +242,16 @@ impl<'a> Case<'a> {
         Err(Stop::Unresolved(last.unwrap_or(Failure::InProgress)))
     }
 
-    /// The charge of any version of the order. Earlier versions were handled before this call
-    /// began, so what the search knows after its lag is all there is.
-    async fn earlier_charge(&mut self) -> Result<Option<Charge>, Stop> {
+    /// What there is at the provider of the order, decided all of it. Earlier versions were handled
+    /// before this call began, so what the search knows after its lag is all there is.
+    async fn earlier(&mut self) -> Result<Found, Stop> {
         let settles = self.begun + self.payment.search_lag;
         let mut last = Failure::InProgress;
         for failures in 0..self.payment.max_attempts {
             self.pause(failures, Some(&last)).await;
             last = match self.look_up_settled(Scope::Order, settles).await {
-                Ok(Standing::Charged(charge)) => return Ok(Some(charge)),
-                Ok(Standing::Nothing | Standing::Declined { .. }) => return Ok(None),
-                Ok(Standing::Undecided) => Failure::InProgress,
+                Ok(Found { order: Standing::Undecided, .. }) => Failure::InProgress,
+                Ok(found) => return Ok(found),
                 Err(failure @ Failure::Refused(_)) => return Err(failure.into()),
                 Err(failure) => failure,
             };
@@ -260,10 +273,10 @@ impl<'a> Case<'a> {
     }
 
     /// A look-up whose "nothing" counts: it is asked again at `settles` where it was too early.
-    async fn look_up_settled(&self, scope: Scope, settles: Instant) -> Result<Standing, Failure> {
+    async fn look_up_settled(&self, scope: Scope, settles: Instant) -> Result<Found, Failure> {
         let early = Instant::now() < settles;
         let found = self.look_up(scope).await?;
-        let may_change = match (&found, scope) {
+        let may_change = match (&found.order, scope) {
             (Standing::Nothing, _) | (Standing::Declined { .. }, Scope::Order) => early,
             (Standing::Declined { .. }, Scope::Version) => false,
             (Standing::Charged(_) | Standing::Undecided, _) => false,
@@ -275,10 +288,13 @@ impl<'a> Case<'a> {
         self.look_up(scope).await
     }
 
-    async fn look_up(&self, scope: Scope) -> Result<Standing, Failure> {
+    async fn look_up(&self, scope: Scope) -> Result<Found, Failure> {
         let (order_id, version) = (self.event.order_id, self.event.version);
         match scope {
-            Scope::Version => self.payment.client.look_up(order_id, version).await,
+            Scope::Version => {
+                let own = self.payment.client.look_up(order_id, version).await?;
+                Ok(Found { order: own.clone(), own })
+            }
             Scope::Order => self.payment.client.look_up_order(order_id, version).await,
         }
     }
@@ -306,8 +322,8 @@ impl<'a> Case<'a> {
 }
 
 /// The end that a look-up tells of, `None` where it found nothing.
-fn known(found: Result<Standing, Failure>) -> Result<Option<End>, Failure> {
-    match found? {
+fn known(found: Result<Found, Failure>) -> Result<Option<End>, Failure> {
+    match found?.own {
         Standing::Charged(charge) => Ok(Some(End::charged(charge))),
         Standing::Declined { code, payment_id } => Ok(Some(End::declined(code, Some(payment_id)))),
         Standing::Nothing => Ok(None),
@@ -318,6 +334,12 @@ fn known(found: Result<Standing, Failure>) -> Result<Option<End>, Failure> {
 impl End {
     fn new(r#type: PaymentEventType) -> Self {
         Self { r#type, payment_id: None, amount: None, reason: None, detail: None }
+    }
+
+    /// A change that is not made, with nothing asked of the provider.
+    pub fn rejected(rejection: Rejection) -> Self {
+        let detail = Some(rejection.as_str().into());
+        Self { detail, ..Self::new(PaymentEventType::ChangeRejected) }
     }
 
     fn charged(charge: Charge) -> Self {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use comanda_schemas::{Currency, OrderEvent, OrderId};
 use reqwest::{Method, RequestBuilder};
+use uuid::Uuid;
 
 use super::Options;
 use super::amount::from_provider;
@@ -45,8 +46,20 @@ pub(super) struct Charge {
     pub payment_id: String,
     /// Version of the order that was charged; `None` where the provider does not say.
     pub version: Option<i32>,
+    /// [`comanda_schemas::Order::terms`] of what was charged; `None` where the provider does not
+    /// say.
+    pub terms: Option<Uuid>,
     /// How much, in minor units; `None` where the provider's figure is not understood.
     pub amount: Option<(i64, Currency)>,
+}
+
+/// What a look-up found of an order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Found {
+    /// Where the payment of the version stands that was asked about.
+    pub own: Standing,
+    /// Where the payments of all versions stand together.
+    pub order: Standing,
 }
 
 impl Client {
@@ -99,6 +112,7 @@ impl Client {
             ("description", &format!("Order {order_id}")),
             ("metadata[order_id]", &order_id),
             ("metadata[version]", &version),
+            ("metadata[terms]", &event.order.terms().to_string()),
         ]);
         let body = self.call("charge", request).await?;
         Ok(parse::<Intent>(&body)?.tried())
@@ -113,17 +127,15 @@ impl Client {
         Ok(of_version.map(Intent::found).fold(Standing::Nothing, Standing::or))
     }
 
-    /// Where the payments of an order stand, all versions together; the charge of `version` comes
-    /// first where there are several.
-    pub async fn look_up_order(
-        &self,
-        order_id: OrderId,
-        version: i32,
-    ) -> Result<Standing, Failure> {
-        let mut found =
-            self.search(order_id, &format!("metadata['order_id']:'{order_id}'")).await?;
-        found.sort_by_key(|intent| intent.version() != Some(version));
-        Ok(found.into_iter().map(Intent::found).fold(Standing::Nothing, Standing::or))
+    /// Where the payments of an order stand; the charge of `version` comes first where there are
+    /// several.
+    pub async fn look_up_order(&self, order_id: OrderId, version: i32) -> Result<Found, Failure> {
+        let found = self.search(order_id, &format!("metadata['order_id']:'{order_id}'")).await?;
+        let (own, others): (Vec<_>, Vec<_>) =
+            found.into_iter().partition(|intent| intent.version() == Some(version));
+        let own = own.into_iter().map(Intent::found).fold(Standing::Nothing, Standing::or);
+        let order = others.into_iter().map(Intent::found).fold(own.clone(), Standing::or);
+        Ok(Found { own, order })
     }
 
     /// Gives a whole charge back; a charge that was given back before is a success. `number` tells
@@ -218,11 +230,12 @@ impl Intent {
 
     fn charge(self) -> Charge {
         let version = self.version();
+        let terms = self.metadata.terms.as_deref().and_then(|terms| terms.parse().ok());
         let currency = self.currency.and_then(|code| Currency::parse(&code.to_ascii_uppercase()));
         let amount = self.amount.zip(currency).and_then(|(amount, currency)| {
             from_provider(amount, currency).map(|minor| (minor, currency))
         });
-        Charge { payment_id: self.id, version, amount }
+        Charge { payment_id: self.id, version, terms, amount }
     }
 
     fn declined(self, otherwise: &str) -> Standing {

@@ -4,6 +4,7 @@
 //! - `case`: the steps of one order event, up to an outcome that is known
 //! - `client`, `answer`: the provider's API and what its answers mean; `circuit`: a provider that is
 //!   away as a whole
+//! - `race`: whether an order event counts, going by the log
 //! - `amount`: the provider's units
 //!
 //! What becomes of an order event:
@@ -13,7 +14,8 @@
 //! | PLACED | charged, declined or refused | SUCCEEDED or FAILED |
 //! | PLACED or UPDATED with a total of 0 | nothing to charge, so nothing is sent | SUCCEEDED without a payment id, 0 attempts |
 //! | UPDATED, nothing charged yet | charged at its own version | SUCCEEDED or FAILED |
-//! | UPDATED after a charge | the charge stays | CHANGE_REJECTED |
+//! | UPDATED after a charge | the charge stays | CHANGE_REJECTED; SUCCEEDED where neither lines nor payment method differ from what was charged |
+//! | UPDATED after a cancellation, or after another event with its version | nothing is asked | CHANGE_REJECTED |
 //! | CANCELLED after a charge | the whole charge is given back | REFUNDED |
 //! | CANCELLED, nothing charged | nothing is sent | VOIDED; REFUNDED for a total of 0 |
 //!
@@ -25,6 +27,7 @@ mod answer;
 mod case;
 mod circuit;
 mod client;
+mod race;
 #[cfg(test)]
 mod tests;
 
@@ -180,6 +183,10 @@ impl Processor for Payment {
     type Out = PaymentEvent;
     const STAGE: Stage = Stage::Payment;
 
+    fn looks_back(event: &OrderEvent, redriven_from: Option<i64>) -> Option<i64> {
+        race::looks_back(event, redriven_from)
+    }
+
     async fn handle(&self, input: &Input<OrderEvent>) -> Outcome<PaymentEvent> {
         let event = &input.event;
         if let Err(wait) = self.client.circuit.admit() {
@@ -191,6 +198,11 @@ impl Processor for Payment {
         let in_doubt = input.attempt > 1 || age > KEY_LIFE;
         let mut case = Case::new(self, event, input.failing_for);
         let end = match event.r#type {
+            OrderEventType::Placed | OrderEventType::Updated
+                if let Some(rejection) = race::rejection(input) =>
+            {
+                Ok(End::rejected(rejection))
+            }
             OrderEventType::Placed => case.charge(in_doubt).await,
             OrderEventType::Updated => case.change(in_doubt).await,
             OrderEventType::Cancelled => case.cancel().await,

@@ -62,7 +62,15 @@ pub fn start(parts: &Parts) -> Result<Work> {
 async fn call(payment: &Payment, event: OrderEvent, topic: &str) -> Result<()> {
     let source = Source { topic: topic.to_owned(), partition: 0, offset: 0 };
     let trace = TraceContext::new_root();
-    let input = Input { event, source, attempt: 1, failing_for: Duration::ZERO, trace };
+    let input = Input {
+        event,
+        source,
+        attempt: 1,
+        failing_for: Duration::ZERO,
+        trace,
+        earlier: Vec::new(),
+        is_redriven: false,
+    };
     match payment.handle(&input).await {
         Outcome::Emit(result) if result.r#type == PaymentEventType::Succeeded => Ok(()),
         other => bail!("the provider did not charge: {other:?}"),

@@ -59,6 +59,7 @@ impl Orders {
                 note: None,
             },
             reason: None,
+            seen_offset: None,
         }
     }
 

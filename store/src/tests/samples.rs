@@ -7,6 +7,7 @@ use comanda_schemas::{
     OrderEventType, OrderId, OrderLine, Payment, PaymentEvent, PaymentEventType, Source, Timestamp,
 };
 use proptest::prelude::*;
+use uuid::Uuid;
 
 use crate::{AnyEvent, Applied, Recorded, StoredEvent};
 
@@ -33,16 +34,26 @@ pub fn order_id(key: &str) -> OrderId {
 /// An event that brings the order `key` to `version` at second `version * 10`, with a total of
 /// as many hundreds.
 pub fn asked(key: &str, version: i32, r#type: OrderEventType) -> OrderEvent {
+    asked_for(key, version, r#type, order(i64::from(version) * 100))
+}
+
+/// One with another content.
+pub fn asked_for(key: &str, version: i32, r#type: OrderEventType, order: Order) -> OrderEvent {
     let order_id = order_id(key);
+    let event_id = match r#type {
+        OrderEventType::Placed => OrderEvent::derive_id(order_id, version, r#type),
+        _ => OrderEvent::derive_change_id(order_id, version, r#type, &order, None),
+    };
     OrderEvent {
-        event_id: OrderEvent::derive_id(order_id, version, r#type),
+        event_id,
         r#type,
         order_id,
         version,
         occurred_at: seconds(i64::from(version) * 10),
         customer_id: "c-1".into(),
-        order: order(i64::from(version) * 100),
+        order,
         reason: None,
+        seen_offset: None,
     }
 }
 
@@ -99,6 +110,8 @@ fn later(time: Timestamp) -> Timestamp {
 pub struct Log {
     next: HashMap<(&'static str, i32), i64>,
     pub records: Vec<Applied>,
+    /// Places of the order events, by the id of the result.
+    causes: HashMap<Uuid, (i32, i64)>,
 }
 
 impl Log {
@@ -114,7 +127,7 @@ impl Log {
         self.append(AnyEvent::Notification(event))
     }
 
-    pub fn append(&mut self, event: AnyEvent) -> &mut Self {
+    pub fn append(&mut self, mut event: AnyEvent) -> &mut Self {
         let topic = match &event {
             AnyEvent::Order(_) => "orders",
             AnyEvent::Payment(_) => "payments",
@@ -129,6 +142,18 @@ impl Log {
             timestamp: event.occurred_at(),
         };
         *next += 1;
+        match &mut event {
+            AnyEvent::Order(cause) => {
+                let result = PaymentEvent::derive_id(cause.event_id);
+                self.causes.entry(result).or_insert((at.partition, at.offset));
+            }
+            AnyEvent::Payment(result) => {
+                if let Some((partition, offset)) = self.causes.get(&result.event_id).copied() {
+                    result.source = Source { partition, offset, ..result.source.clone() };
+                }
+            }
+            AnyEvent::Notification(_) => {}
+        }
         self.records.push(Applied { at, event: Some(event) });
         self
     }
@@ -154,8 +179,8 @@ pub fn logs() -> impl Strategy<Value = Log> {
     );
     prop::collection::vec(change, 1..12).prop_map(|changes| {
         let mut log = Log::default();
-        for (key, version, asked_for, total, outcome, message) in changes {
-            let cause = OrderEvent { order: order(total), ..asked(key, version, asked_for) };
+        for (key, version, r#type, total, outcome, message) in changes {
+            let cause = asked_for(key, version, r#type, order(total));
             let outcome = outcome.map(|outcome| result(&cause, outcome));
             let message = outcome.as_ref().zip(message).map(|(of, message)| told(of, message));
             log.order(cause);

@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 
-use comanda_schemas::{OrderId, PaymentEvent, Timestamp, headers};
+use comanda_schemas::{
+    Encoder, OrderEvent, OrderId, PaymentEvent, Redrive, Source, Timestamp, TraceContext, headers,
+};
 use rdkafka::Message as _;
 use rdkafka::message::OwnedMessage;
 use tokio_util::sync::CancellationToken;
@@ -95,6 +97,44 @@ async fn every_outcome_is_carried_out() {
     .await;
     // One call each for four of them, two and three for the retried ones.
     assert_eq!(processor.calls.load(Ordering::SeqCst), 9);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_comes_with_what_its_key_has_before_it_from_where_it_says() {
+    let bench = Bench::new().await;
+    let processor = std::sync::Arc::new(Scripted::default());
+    let version = |version, seen_offset| OrderEvent { seen_offset, ..event("k", version, "") };
+    bench.place(&version(1, None));
+    for n in 0..20 {
+        bench.place(&event(&format!("other-{n}"), 1, ""));
+    }
+    bench.send(
+        &version(1, None).order_id.to_string(),
+        b"no event",
+        rdkafka::message::OwnedHeaders::new(),
+    );
+    bench.place(&version(2, None));
+    bench.place(&version(3, Some(0)));
+    bench.place(&version(4, Some(1)));
+    bench.place(&version(5, Some(1_000)));
+    let redriven = version(6, None);
+    let of = Source { topic: "orders.payment.dlq".into(), partition: 0, offset: 0 };
+    let redrive = Redrive { of, count: 1, first_offset: 1, first_timestamp: None };
+    let original = headers::event_headers(&redriven, "/test", &TraceContext::new_root());
+    let value = Encoder::new(1).encode(&redriven).unwrap();
+    bench.send(&redriven.order_id.to_string(), &value, redrive.headers(Some(&original)));
+    running(&bench, processor.clone(), async || {
+        assert_eq!(bench.payments(26).await.len(), 26);
+    })
+    .await;
+    let looked_back = processor.looked_back.lock().unwrap().clone();
+    let expected = [
+        (3, vec![1, 2], false),
+        (4, vec![2, 3], false),
+        (5, vec![], false),
+        (6, vec![2, 3, 4, 5], true),
+    ];
+    assert_eq!(looked_back, expected);
 }
 
 #[tokio::test(flavor = "multi_thread")]

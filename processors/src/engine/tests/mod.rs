@@ -53,6 +53,8 @@ struct Scripted {
     running: Mutex<HashMap<OrderId, u32>>,
     widest: AtomicU32,
     overlapped: AtomicU32,
+    /// Of each call whose event looks back: its version, those before, whether it was redriven.
+    looked_back: Mutex<Vec<(i32, Vec<i32>, bool)>>,
 }
 
 impl Processor for std::sync::Arc<Scripted> {
@@ -60,7 +62,16 @@ impl Processor for std::sync::Arc<Scripted> {
     type Out = PaymentEvent;
     const STAGE: Stage = Stage::Payment;
 
+    fn looks_back(event: &OrderEvent, redriven_from: Option<i64>) -> Option<i64> {
+        event.seen_offset.or(redriven_from)
+    }
+
     async fn handle(&self, input: &Input<OrderEvent>) -> Outcome<PaymentEvent> {
+        if input.event.seen_offset.is_some() || input.is_redriven {
+            let earlier = input.earlier.iter().map(|event| event.version).collect();
+            let looked = (input.event.version, earlier, input.is_redriven);
+            self.looked_back.lock().unwrap().push(looked);
+        }
         self.calls.fetch_add(1, Ordering::SeqCst);
         let order_id = input.event.order_id;
         {
@@ -137,6 +148,7 @@ fn event(key: &str, version: i32, note: &str) -> OrderEvent {
             note: Some(note.into()),
         },
         reason: None,
+        seen_offset: None,
     }
 }
 

@@ -107,6 +107,32 @@ fn the_other_outcomes_have_their_own_mails() {
 }
 
 #[test]
+fn a_change_that_was_not_made_says_why() {
+    for (detail, says, not) in [
+        ("already_charged", "already paid (27.50 EUR)", "Another change"),
+        ("version_taken", "Another change of your order was there before yours", "already paid"),
+        ("overtaken", "Another change of your order was there before yours", "already paid"),
+        ("order_cancelled", "already cancelled when your change", "please cancel it"),
+    ] {
+        let mut event = event(PaymentEventType::ChangeRejected);
+        event.payment.detail = Some(detail.into());
+        let mail = mail(&event);
+        assert!(mail.text.contains(says), "{}", mail.text);
+        assert!(mail.html.contains("it was not applied and not charged"), "{}", mail.html);
+        assert!(!mail.text.contains(not), "{}", mail.text);
+    }
+}
+
+#[test]
+fn a_change_that_was_paid_before_tells_of_no_second_charge() {
+    let mut event = event(PaymentEventType::Succeeded);
+    event.payment.detail = Some("charged_before".into());
+    let mail = mail(&event);
+    assert!(mail.text.contains("It was paid before (27.50 EUR), and nothing more is charged."));
+    assert!(!mail.text.contains("We have charged"), "{}", mail.text);
+}
+
+#[test]
 fn an_order_for_nothing_does_not_talk_of_a_charge() {
     let mut event = event(PaymentEventType::Succeeded);
     event.payment.payment_id = None;

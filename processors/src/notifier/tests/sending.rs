@@ -41,6 +41,8 @@ pub(super) async fn call(
         attempt,
         failing_for: Duration::ZERO,
         trace: TraceContext::new_root(),
+        earlier: Vec::new(),
+        is_redriven: false,
     };
     Notifier::new(options.clone()).unwrap().handle(&input).await
 }

@@ -26,6 +26,10 @@ pub(super) const WORDS: Words = Words {
         paragraphs: &["Wir haben {amount} abgebucht, und die Küche hat Ihre Bestellung."],
     },
     nothing_to_pay: &["Es ist nichts zu bezahlen, und die Küche hat Ihre Bestellung."],
+    charged_before: &[
+        "Wir haben Ihre Bestellung geändert, wie Sie es wollten. Sie war schon bezahlt \
+                       ({amount}), und es wird nichts weiter abgebucht.",
+    ],
     payment_failed: Told {
         subject: "Bestellung {number} konnte nicht bezahlt werden",
         heading: "Ihre Bestellung konnte nicht bezahlt werden",
@@ -81,7 +85,7 @@ pub(super) const WORDS: Words = Words {
     },
     change_rejected: Told {
         subject: "Bestellung {number} konnte nicht geändert werden",
-        heading: "Ihre Änderung kam zu spät",
+        heading: "Ihre Änderung war nicht möglich",
         paragraphs: &[
             "Ihre Bestellung war schon bezahlt ({amount}), als uns Ihre Änderung erreichte, und \
              bleibt daher, wie sie war. Unten steht, was Sie wollten; es wurde nicht übernommen und \
@@ -90,4 +94,14 @@ pub(super) const WORDS: Words = Words {
              bitte.",
         ],
     },
+    change_overtaken: &[
+        "Eine andere Änderung Ihrer Bestellung war vor Ihrer da, daher wurde Ihre nicht übernommen. \
+         Unten steht, was Sie wollten; es wurde nicht übernommen und nicht abgebucht.",
+        "Bitte sehen Sie sich die Bestellung an, wie sie jetzt ist, und ändern Sie sie noch einmal, \
+         wenn nötig.",
+    ],
+    change_of_cancelled: &[
+        "Ihre Bestellung war schon storniert, als uns Ihre Änderung erreichte. Unten steht, was Sie \
+         wollten; es wurde nicht übernommen und nicht abgebucht.",
+    ],
 };

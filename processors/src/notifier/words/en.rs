@@ -26,6 +26,10 @@ pub(super) const WORDS: Words = Words {
         paragraphs: &["We have charged {amount}, and the kitchen has your order."],
     },
     nothing_to_pay: &["There is nothing to pay, and the kitchen has your order."],
+    charged_before: &[
+        "We have changed your order as you asked. It was paid before ({amount}), and \
+                       nothing more is charged.",
+    ],
     payment_failed: Told {
         subject: "order {number} could not be paid",
         heading: "Your order could not be paid",
@@ -79,11 +83,20 @@ pub(super) const WORDS: Words = Words {
     },
     change_rejected: Told {
         subject: "order {number} could not be changed",
-        heading: "Your change came too late",
+        heading: "Your change could not be made",
         paragraphs: &[
             "Your order was already paid ({amount}) when your change reached us, so it stays as it \
              was. Below is what you asked for; it was not applied and not charged.",
             "If you don't want the order as it was paid, please cancel it.",
         ],
     },
+    change_overtaken: &[
+        "Another change of your order was there before yours, so yours was not made. Below is what \
+         you asked for; it was not applied and not charged.",
+        "Please look at your order as it is now, and change it again if need be.",
+    ],
+    change_of_cancelled: &[
+        "Your order was already cancelled when your change reached us. Below is what you asked for; \
+         it was not applied and not charged.",
+    ],
 };

@@ -26,6 +26,10 @@ pub(super) const WORDS: Words = Words {
         paragraphs: &["Hemos cobrado {amount} y la cocina ya tiene su pedido."],
     },
     nothing_to_pay: &["No hay nada que pagar y la cocina ya tiene su pedido."],
+    charged_before: &[
+        "Hemos cambiado su pedido como pidió. Ya estaba pagado ({amount}) y no se cobra \
+                       nada más.",
+    ],
     payment_failed: Told {
         subject: "no se pudo pagar el pedido {number}",
         heading: "No se pudo pagar su pedido",
@@ -79,11 +83,20 @@ pub(super) const WORDS: Words = Words {
     },
     change_rejected: Told {
         subject: "no se pudo cambiar el pedido {number}",
-        heading: "Su cambio llegó demasiado tarde",
+        heading: "No se pudo hacer el cambio",
         paragraphs: &[
             "Su pedido ya estaba pagado ({amount}) cuando recibimos el cambio, así que queda como \
              estaba. Abajo figura lo que pidió; no se ha aplicado ni cobrado.",
             "Si no quiere el pedido tal como se pagó, cancélelo, por favor.",
         ],
     },
+    change_overtaken: &[
+        "Otro cambio de su pedido llegó antes que el suyo, así que el suyo no se hizo. Abajo figura \
+         lo que pidió; no se ha aplicado ni cobrado.",
+        "Mire su pedido tal como está ahora y cámbielo otra vez si hace falta.",
+    ],
+    change_of_cancelled: &[
+        "Su pedido ya estaba cancelado cuando recibimos el cambio. Abajo figura lo que pidió; no se \
+         ha aplicado ni cobrado.",
+    ],
 };

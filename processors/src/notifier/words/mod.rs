@@ -4,7 +4,7 @@ mod de;
 mod en;
 mod es;
 
-use comanda_schemas::{Currency, FailureReason, PaymentEvent};
+use comanda_schemas::{CHARGED_BEFORE, Currency, FailureReason, PaymentEvent, Rejection};
 use serde::{Deserialize, Serialize};
 
 use super::kind::Kind;
@@ -43,12 +43,19 @@ pub(super) struct Words {
     pub payment_succeeded: Told,
     /// In the place of the above's paragraphs where there was nothing to pay.
     pub nothing_to_pay: &'static [&'static str],
+    /// The same for a change of an order that was paid before.
+    pub charged_before: &'static [&'static str],
     /// Its paragraphs are those of `failed`.
     pub payment_failed: Told,
     pub failed: Failed,
     pub order_cancelled: Told,
     pub payment_refunded: Told,
+    /// Its paragraphs are about a change that came after the charge.
     pub change_rejected: Told,
+    /// In their place where another change was there before.
+    pub change_overtaken: &'static [&'static str],
+    /// In their place where the order was cancelled before.
+    pub change_of_cancelled: &'static [&'static str],
 }
 
 /// What templates put around what differs from mail to mail.
@@ -125,9 +132,21 @@ impl Words {
         let paragraphs = match kind {
             Kind::PaymentFailed => return self.failed.paragraphs(event),
             Kind::PaymentSucceeded if payment.payment_id.is_none() => self.nothing_to_pay,
+            Kind::PaymentSucceeded if payment.detail.as_deref() == Some(CHARGED_BEFORE) => {
+                self.charged_before
+            }
+            Kind::ChangeRejected => self.rejected(payment.detail.as_deref()),
             kind => self.told(kind).paragraphs,
         };
         paragraphs.iter().map(|text| text.replace("{amount}", &amount)).collect()
+    }
+
+    fn rejected(&self, detail: Option<&str>) -> &'static [&'static str] {
+        match detail.and_then(Rejection::from_word) {
+            Some(Rejection::VersionTaken | Rejection::Overtaken) => self.change_overtaken,
+            Some(Rejection::OrderCancelled) => self.change_of_cancelled,
+            Some(Rejection::AlreadyCharged) | None => self.change_rejected.paragraphs,
+        }
     }
 
     /// An amount in minor units with its currency's code.
@@ -197,7 +216,11 @@ mod tests {
             let failed = &words.failed;
             let whole = [failed.declined, failed.unreachable, failed.invalid, failed.unknown];
             assert!(!marks(whole.as_flattened(), "{"), "{language:?}");
-            assert!(!marks(words.nothing_to_pay, "{"), "{language:?}");
+            for without in [words.nothing_to_pay, words.change_overtaken, words.change_of_cancelled]
+            {
+                assert!(!marks(without, "{"), "{language:?}");
+            }
+            assert!(marks(words.charged_before, "{amount}"), "{language:?}");
         }
     }
 }

@@ -52,7 +52,8 @@ async fn the_request_carries_key_version_and_form() {
     assert_eq!(value("description"), Some(format!("Order {id}").as_str()));
     assert_eq!(value("metadata[order_id]"), Some(id.as_str()));
     assert_eq!(value("metadata[version]"), Some("1"));
-    assert_eq!(form.len(), 9);
+    assert_eq!(value("metadata[terms]"), Some(placed().order.terms().to_string().as_str()));
+    assert_eq!(form.len(), 10);
 }
 
 #[tokio::test]

@@ -3,6 +3,8 @@
 mod charge;
 mod doubt;
 mod life;
+mod log;
+mod race;
 
 use std::time::Duration;
 
@@ -66,6 +68,7 @@ fn event(r#type: OrderEventType, version: i32) -> OrderEvent {
             note: None,
         },
         reason: None,
+        seen_offset: None,
     }
 }
 
@@ -75,7 +78,15 @@ fn placed() -> OrderEvent {
 
 fn input(event: OrderEvent, attempt: u32) -> Input<OrderEvent> {
     let source = Source { topic: "orders".into(), partition: 3, offset: 42 };
-    Input { event, source, attempt, failing_for: Duration::ZERO, trace: TraceContext::new_root() }
+    Input {
+        event,
+        source,
+        attempt,
+        failing_for: Duration::ZERO,
+        trace: TraceContext::new_root(),
+        earlier: Vec::new(),
+        is_redriven: false,
+    }
 }
 
 /// A payment as the provider shows it.

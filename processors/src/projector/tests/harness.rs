@@ -222,6 +222,7 @@ pub fn placed(key: &str) -> OrderEvent {
             note: None,
         },
         reason: None,
+        seen_offset: None,
     }
 }
 

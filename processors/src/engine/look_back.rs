@@ -1,0 +1,94 @@
+//! What stood before a record under its key, read from the topic once more.
+
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use comanda_schemas::scan::is_passing;
+use comanda_schemas::{ClientLog, KafkaOptions};
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::{Message as _, Offset, TopicPartitionList};
+use tokio::sync::Semaphore;
+
+/// Clients that read at one time; further records wait for one.
+const READERS: usize = 4;
+/// How long the next record may take to come.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+type Reader = BaseConsumer<ClientLog>;
+
+/// Reads back. Clients are made when they are first needed, and kept.
+pub(super) struct LookBack {
+    kafka: KafkaOptions,
+    topic: String,
+    idle: Mutex<Vec<Reader>>,
+    turns: Semaphore,
+}
+
+impl LookBack {
+    pub fn new(kafka: KafkaOptions, topic: String) -> Self {
+        Self { kafka, topic, idle: Mutex::default(), turns: Semaphore::new(READERS) }
+    }
+
+    /// Values of the records with `key` at `offsets` of `partition`, in log order. What was
+    /// deleted since is left out.
+    pub async fn values(
+        self: &Arc<Self>,
+        partition: i32,
+        offsets: Range<i64>,
+        key: &[u8],
+    ) -> KafkaResult<Vec<Vec<u8>>> {
+        let _turn = self.turns.acquire().await.expect("never closed");
+        let (own, key) = (self.clone(), key.to_owned());
+        let reading = tokio::task::spawn_blocking(move || own.read(partition, &offsets, &key));
+        reading.await.unwrap_or(Err(KafkaError::Canceled))
+    }
+
+    fn read(&self, partition: i32, offsets: &Range<i64>, key: &[u8]) -> KafkaResult<Vec<Vec<u8>>> {
+        let idle = || self.idle.lock().unwrap_or_else(|e| e.into_inner());
+        let reader = idle().pop();
+        let reader = reader.map_or_else(|| self.reader(), Ok)?;
+        let mut from = TopicPartitionList::new();
+        from.add_partition_offset(&self.topic, partition, Offset::Offset(offsets.start))?;
+        reader.assign(&from)?;
+        let mut values = Vec::new();
+        loop {
+            match reader.poll(PATIENCE) {
+                Some(Ok(record)) if record.offset() >= offsets.end => break,
+                Some(Ok(record)) if record.key() == Some(key) => {
+                    values.extend(record.payload().map(<[u8]>::to_owned));
+                }
+                Some(Ok(_)) => {}
+                Some(Err(KafkaError::PartitionEOF(_))) => break,
+                Some(Err(error)) if is_passing(&error) => {}
+                Some(Err(error)) => return Err(error),
+                None => {
+                    return Err(KafkaError::MessageConsumption(
+                        RDKafkaErrorCode::OperationTimedOut,
+                    ));
+                }
+            }
+        }
+        reader.unassign()?;
+        idle().push(reader);
+        Ok(values)
+    }
+
+    fn reader(&self) -> KafkaResult<Reader> {
+        let mut config = self.kafka.client_config("look-back");
+        config
+            // A group is never joined; librdkafka wants a name all the same.
+            .set("group.id", "comanda-look-back")
+            .set("enable.auto.commit", "false")
+            // A redrive writes to the topic in transactions.
+            .set("isolation.level", "read_committed")
+            .set("enable.partition.eof", "true")
+            .set("auto.offset.reset", "earliest")
+            // The next look must not wait behind the last one's fetch.
+            .set("fetch.wait.max.ms", "10")
+            .set("fetch.queue.backoff.ms", "50")
+            .set("queued.max.messages.kbytes", "4096");
+        config.create_with_context(ClientLog)
+    }
+}

@@ -1,0 +1,208 @@
+//! An order's life told a second time, the plain way: event after event, with all that is known of
+//! the ones before. Whatever the fold is given of it, in whatever sequence, it has to come to the
+//! same.
+
+use comanda_schemas::{Order, OrderEvent, OrderEventType, PaymentEvent, PaymentEventType};
+use proptest::prelude::*;
+
+use crate::tests::samples::{Log, asked_for, order, result};
+use crate::{OrderStatus, StoredEvent, fold};
+
+/// What a client asks for, and what it knows when it asks.
+#[derive(Debug, Clone)]
+struct Ask {
+    what: What,
+    /// How many of the latest versions it has not heard of.
+    behind: i32,
+    /// Whether the bank would decline.
+    declines: bool,
+    /// Whether the record is written twice.
+    twice: bool,
+}
+
+#[derive(Debug, Clone)]
+enum What {
+    /// Other lines.
+    Lines(i64),
+    /// Nothing that touches the money.
+    Note(u8),
+    Cancel,
+}
+
+/// Everything about the order after a part of its events.
+#[derive(Debug, Clone, PartialEq)]
+struct State {
+    version: i32,
+    status: OrderStatus,
+    content: Order,
+    latest: Order,
+    /// Of the charge that was made last.
+    charged: Option<i64>,
+}
+
+/// The log of an order, and what the payment processor says to each of its events.
+#[derive(Debug, Default)]
+struct Life {
+    log: Vec<(OrderEvent, PaymentEvent)>,
+}
+
+impl Life {
+    fn of(asks: &[Ask]) -> Self {
+        let mut life = Self::default();
+        life.ask(asked_for("k", 1, OrderEventType::Placed, order(100)), asks[0].declines);
+        for ask in asks {
+            let known = life.known(life.log.len(), life.log.len());
+            let version = (known.version - ask.behind).max(1) + 1;
+            let mut content = known.latest;
+            let r#type = match ask.what {
+                What::Lines(total) => {
+                    content = Order { note: content.note, ..order(total) };
+                    OrderEventType::Updated
+                }
+                What::Note(n) => {
+                    content.note = Some(format!("note {n}"));
+                    OrderEventType::Updated
+                }
+                What::Cancel => OrderEventType::Cancelled,
+            };
+            let event = asked_for("k", version, r#type, content);
+            for _ in 0..=u8::from(ask.twice) {
+                life.ask(event.clone(), ask.declines);
+            }
+        }
+        life
+    }
+
+    /// Appends an event and its result.
+    fn ask(&mut self, event: OrderEvent, declines: bool) {
+        use PaymentEventType::*;
+        let before = self.log.iter().find(|(earlier, _)| earlier.event_id == event.event_id);
+        if let Some((_, result)) = before {
+            let again = (event, result.clone());
+            return self.log.push(again);
+        }
+        let cancelled = self.log.iter().any(|(e, _)| e.r#type == OrderEventType::Cancelled);
+        let late = self.log.iter().any(|(e, _)| e.version >= event.version);
+        let charge = self.log.iter().find(|(_, r)| r.r#type == Succeeded);
+        let (r#type, charged) = match (event.r#type, charge) {
+            (OrderEventType::Cancelled, Some(charge)) => (Refunded, Some(charge)),
+            (OrderEventType::Cancelled, None) => (Voided, None),
+            _ if cancelled || late => (ChangeRejected, None),
+            (_, Some(charge)) if charge.0.order.terms() == event.order.terms() => {
+                (Succeeded, Some(charge))
+            }
+            (_, Some(charge)) => (ChangeRejected, Some(charge)),
+            _ if declines => (Failed, None),
+            _ => (Succeeded, None),
+        };
+        let mut result = result(&event, r#type);
+        if let Some((_, charge)) = charged {
+            result.payment = charge.payment.clone();
+        }
+        self.log.push((event, result));
+    }
+
+    /// The state where the first `asked` events and the first `told` results are known.
+    fn known(&self, asked: usize, told: usize) -> State {
+        use PaymentEventType::*;
+        let (mut counted, mut version, mut cancelled) = (Vec::new(), 0, false);
+        for (n, (event, result)) in self.log[..asked.max(told)].iter().enumerate() {
+            let result = Some(result.r#type).filter(|_| n < told);
+            let late = event.version <= version && event.r#type != OrderEventType::Cancelled;
+            let again = self.log[..n].iter().any(|(e, _)| e.event_id == event.event_id);
+            if !again && !late && (!cancelled || event.r#type == OrderEventType::Cancelled) {
+                counted.push((event, result));
+            }
+            version = event.version.max(version);
+            cancelled |= event.r#type == OrderEventType::Cancelled;
+        }
+        counted.retain(|(_, result)| *result != Some(ChangeRejected));
+        let (latest, result) = *counted.last().unwrap();
+        let having = |wanted| counted.iter().rfind(move |(_, result)| *result == Some(wanted));
+        let paid = having(Succeeded);
+        let (status, content) = if having(Refunded).is_some() {
+            (OrderStatus::Refunded, paid.unwrap().0)
+        } else if let Some((paid, _)) = paid {
+            (OrderStatus::Paid, *paid)
+        } else if let Some((void, _)) = counted.iter().find(|(_, r)| *r == Some(Voided)) {
+            (OrderStatus::Cancelled, *void)
+        } else {
+            let failed = result == Some(Failed);
+            (if failed { OrderStatus::PaymentFailed } else { OrderStatus::Pending }, latest)
+        };
+        State {
+            version,
+            status,
+            content: content.order.clone(),
+            latest: latest.order.clone(),
+            charged: paid.map(|(paid, _)| paid.order.total_minor),
+        }
+    }
+
+    fn facts(&self, asked: usize, told: usize) -> Vec<StoredEvent> {
+        let mut log = Log::default();
+        // The whole orders topic first: a result knows where its event stands.
+        for (event, _) in &self.log {
+            log.order(event.clone());
+        }
+        for (_, result) in &self.log {
+            log.payment(result.clone());
+        }
+        let facts = log.facts();
+        let (orders, results) = facts.split_at(self.log.len());
+        [&orders[..asked], &results[..told]].concat()
+    }
+}
+
+fn asks() -> impl Strategy<Value = Vec<Ask>> {
+    let what = prop_oneof![
+        3 => (1..4i64).prop_map(|n| What::Lines(n * 100)),
+        3 => (0..3u8).prop_map(What::Note),
+        2 => Just(What::Cancel),
+    ];
+    let behind = prop_oneof![3 => Just(0), 2 => Just(1), 1 => 2..4i32];
+    let ask = (what, behind, any::<bool>(), prop::bool::weighted(0.2));
+    let ask = ask.prop_map(|(what, behind, declines, twice)| Ask { what, behind, declines, twice });
+    prop::collection::vec(ask, 1..9)
+}
+
+fn folded(facts: &[StoredEvent]) -> State {
+    let view = fold(facts).expect("an order event is among them");
+    let charged = matches!(view.status, OrderStatus::Paid | OrderStatus::Refunded);
+    State {
+        version: view.version,
+        status: view.status,
+        charged: charged.then_some(view.payment.amount_minor),
+        content: view.order,
+        latest: view.latest,
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_folded_order_is_the_models_whatever_has_come_of_it_and_in_whatever_sequence(
+        asks in asks(),
+        asked in 0..20usize,
+        told in 0..20usize,
+        seed: u64,
+    ) {
+        let life = Life::of(&asks);
+        let (asked, told) = (asked % life.log.len() + 1, told % (life.log.len() + 1));
+        let expected = life.known(asked, told);
+        let facts = life.facts(asked, told);
+        prop_assert_eq!(&folded(&facts), &expected);
+        let mut again = [facts.clone(), facts].concat();
+        shuffle(&mut again, seed);
+        prop_assert_eq!(&folded(&again), &expected);
+    }
+}
+
+/// Puts `facts` into one of their sequences.
+fn shuffle(facts: &mut [StoredEvent], mut seed: u64) {
+    for n in (1..facts.len()).rev() {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        facts.swap(n, (seed >> 33) as usize % (n + 1));
+    }
+}

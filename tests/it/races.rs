@@ -1,0 +1,243 @@
+//! Clients that place, change, retry and cancel the same orders at one time, through two gateways,
+//! on a real Kafka. Whoever wins, the topics, the order store and the provider's books must agree.
+//!
+//! `COMANDA_RACES_ORDERS` says how many orders (500 in a full run), `COMANDA_RACES_SEED` repeats
+//! what the clients ask for; how it interleaves is the machine's.
+
+use std::collections::{BTreeMap, HashMap};
+use std::str::FromStr;
+use std::time::Duration;
+
+use comanda_sandbox::payment::Ledger;
+use comanda_schemas::{
+    NotificationEvent, OrderEvent, OrderId, PaymentEvent, PaymentEventType, Race, Rejection, Stage,
+};
+use comanda_store::{OrderStatus, OrderView};
+use futures_util::future::join_all;
+use futures_util::{StreamExt as _, stream};
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+
+use crate::harness::graphql::{Gateway, order};
+use crate::harness::installation::Installation;
+use crate::harness::process::{self, Comanda};
+use crate::harness::{self, eventually};
+use crate::projectors::{has_read_all, open, reference};
+
+const LIMIT: Duration = Duration::from_secs(120);
+const CLIENTS: usize = 8;
+/// Most requests that race for one order, after it was placed.
+const RIVALS: usize = 4;
+/// Longest time from one order's placing to a rival's request, in milliseconds.
+const SPREAD_MS: u64 = 80;
+
+fn number<T: FromStr>(name: &str, default: T) -> T {
+    let name = format!("COMANDA_RACES_{name}");
+    let Ok(text) = std::env::var(&name) else { return default };
+    text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_wins_the_topics_the_store_and_the_providers_books_agree() {
+    let Some(parts) = harness::real_parts().await else { return };
+    let _alone = harness::heavy().await;
+    let (orders, seed) = (number("ORDERS", 160), number("SEED", rand::random::<u32>().into()));
+    eprintln!("races: {orders} orders; COMANDA_RACES_SEED={seed} asks for the same");
+    let mut installation = Installation::new(parts, "races").await;
+    let latency = ["--set", "sandbox.payment.latency_ms=20"];
+    let listen = ["sandbox", "payment", "--listen", "127.0.0.1:0"];
+    let mut provider = Comanda::start(&[listen.as_slice(), &latency].concat());
+    let provider_url = provider.banner("Payments").await;
+    let mut mailbox = Comanda::start(&["sandbox", "mailbox", "--listen", "127.0.0.1:0"]);
+    installation.set(format!("payment.provider_url={provider_url}"));
+    installation.set(format!("notifier.provider_url={}", mailbox.banner("Mailbox").await));
+    let mut others = installation.start(&["run", "gateway", "payment", "notifier"]);
+    let mut first = installation.start(&["run", "gateway", "payment", "projector"]);
+    let gateways =
+        [installation.gateway(&mut first).await, installation.gateway(&mut others).await];
+
+    let lives = stream::iter(0..orders).map(|n: u64| live(&gateways, seed, n));
+    let refused: Vec<Vec<String>> = lives.buffer_unordered(CLIENTS).collect().await;
+    installation.consumed_whole(LIMIT).await;
+    let results = installation.events::<PaymentEvent>().await;
+    eventually("all is told", LIMIT, async || {
+        let told = installation.events::<NotificationEvent>().await.len();
+        (told >= results.len()).then_some(())
+    })
+    .await;
+
+    let audit = process::run(&installation.arguments(&["audit", "--json"])).await;
+    assert!(audit.status.success(), "{audit:#?}");
+    for stage in Stage::ALL {
+        let dead = installation.records(&installation.names.dead_letters(stage)).await;
+        assert!(dead.is_empty(), "dead letters of {}", stage.as_str());
+    }
+    let events = installation.events::<OrderEvent>().await;
+    check_rules(&events, &results);
+    let ledger = reqwest::get(format!("{provider_url}/ledger")).await.unwrap();
+    let ledger: Ledger = ledger.json().await.unwrap();
+    assert_eq!(ledger.totals.orders_charged_twice, 0);
+    let statuses = check_orders(&installation, &events, &ledger).await;
+    let count = |refusal: &String, counts: &mut BTreeMap<String, u32>| {
+        *counts.entry(refusal.clone()).or_default() += 1;
+    };
+    let mut counts = BTreeMap::new();
+    refused.iter().flatten().for_each(|refusal| count(refusal, &mut counts));
+    for result in &results {
+        let detail = result.payment.detail.as_deref().unwrap_or_default();
+        count(&format!("{} {detail}", result.r#type.as_str()), &mut counts);
+    }
+    eprintln!("races: {} order events; {statuses:?}; {counts:?}", events.len());
+    assert_eq!(statuses.values().sum::<u64>(), orders);
+    for r#type in ["SUCCEEDED", "FAILED", "REFUNDED", "CHANGE_REJECTED"] {
+        let found = counts.keys().any(|counted| counted.starts_with(r#type));
+        assert!(found, "a race without {}: {counts:?}", r#type);
+    }
+}
+
+/// Places an order and has rivals ask for whatever comes to their minds; the codes of their
+/// refusals.
+async fn live(gateways: &[Gateway; 2], seed: u64, n: u64) -> Vec<String> {
+    let mut random = StdRng::seed_from_u64(seed ^ n << 32);
+    let mut placed = order(&format!("races-{seed}-{n}"));
+    if random.random_ratio(1, 3) {
+        placed["paymentMethod"] = json!("pm_card_chargeDeclined");
+    }
+    let answer = gateways[random.random_range(0..2)].place(placed.clone()).await;
+    let id = answer["order"]["id"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned();
+    let rivals: Vec<_> = (0..random.random_range(1..=RIVALS))
+        .map(|_| {
+            let after = Duration::from_millis(random.random_range(0..SPREAD_MS));
+            let gateway = &gateways[random.random_range(0..2)];
+            let (name, input) = request(&mut random, &id, &placed, &answer["receipt"]["token"]);
+            async move {
+                tokio::time::sleep(after).await;
+                ask(gateway, name, input).await
+            }
+        })
+        .collect();
+    join_all(rivals).await.into_iter().flatten().collect()
+}
+
+fn request(
+    random: &mut StdRng,
+    id: &str,
+    placed: &Value,
+    receipt: &Value,
+) -> (&'static str, Value) {
+    let mut input = json!({ "orderId": id, "receipt": receipt });
+    if random.random_ratio(1, 3) {
+        input["expectedVersion"] = json!(random.random_range(1..=2));
+    }
+    let methods = ["pm_card_visa", "pm_card_mastercard", "pm_card_chargeDeclined"];
+    let method = json!(methods[random.random_range(0..methods.len())]);
+    let name = match random.random_range(0..9) {
+        0 | 1 => {
+            input["lines"] = placed["lines"].clone();
+            input["lines"][0]["quantity"] = json!(random.random_range(1..9));
+            "updateOrder"
+        }
+        2 => {
+            input["paymentMethod"] = method;
+            "updateOrder"
+        }
+        3 | 4 => {
+            input["note"] = json!(format!("note {}", random.random_range(0..100)));
+            "updateOrder"
+        }
+        5 | 6 => {
+            input["paymentMethod"] = method;
+            "retryPayment"
+        }
+        7 => "cancelOrder",
+        _ => return ("placeOrder", placed.clone()),
+    };
+    (name, input)
+}
+
+/// Sends a request, and again as long as that is worth while; the code of its refusal.
+async fn ask(gateway: &Gateway, name: &str, input: Value) -> Option<String> {
+    let kind = format!("{}{}Input", name[..1].to_uppercase(), &name[1..]);
+    let query = format!(
+        "mutation($input: {kind}!) {{ {name}(input: $input) {{ order {{ id }} receipt {{ token }} \
+         errors {{ code }} }} }}"
+    );
+    let body = json!({ "query": query, "variables": { "input": input } }).to_string();
+    loop {
+        let (status, answer) = gateway.post(body.clone()).await;
+        if answer["errors"][0]["extensions"]["retriable"] == true {
+            continue;
+        }
+        assert_eq!((status, answer.get("errors")), (StatusCode::OK, None), "{answer}");
+        let payload = &answer["data"][name];
+        let code = payload["errors"][0]["code"].as_str().map(str::to_owned);
+        assert_ne!(code.is_some(), payload["receipt"]["token"].is_string(), "{answer}");
+        return code;
+    }
+}
+
+/// Each event has the result that the log before it calls for.
+fn check_rules(events: &[OrderEvent], results: &[PaymentEvent]) {
+    let mut of_order: HashMap<OrderId, Vec<&PaymentEvent>> = HashMap::new();
+    for result in results {
+        of_order.entry(result.order_id).or_default().push(result);
+    }
+    let mut log: HashMap<OrderId, Vec<&OrderEvent>> = HashMap::new();
+    for event in events {
+        log.entry(event.order_id).or_default().push(event);
+    }
+    for (id, events) in log {
+        let results = &of_order[&id];
+        assert_eq!(results.len(), events.len(), "{id}");
+        let mut race = Race::default();
+        for (event, result) in events.iter().zip(results) {
+            assert_eq!(result.event_id, PaymentEvent::derive_id(event.event_id), "{id}");
+            let detail = result.payment.detail.as_deref().and_then(Rejection::from_word);
+            let by_log = detail.filter(|detail| *detail != Rejection::AlreadyCharged);
+            if let Some(entered) = race.enter(event) {
+                assert_eq!(by_log, entered.err(), "{id}: {event:#?} {result:#?}");
+            }
+            let is_rejected = result.r#type == PaymentEventType::ChangeRejected;
+            assert_eq!(is_rejected, detail.is_some(), "{id}: {result:#?}");
+        }
+    }
+}
+
+/// The store says of each order what its events say, and owes the provider what it has kept.
+async fn check_orders(
+    installation: &Installation,
+    events: &[OrderEvent],
+    ledger: &Ledger,
+) -> BTreeMap<&'static str, u64> {
+    let store = open(&installation.store_url()).await;
+    has_read_all::<OrderEvent>(installation, &store).await;
+    has_read_all::<PaymentEvent>(installation, &store).await;
+    has_read_all::<NotificationEvent>(installation, &store).await;
+    let reference = reference(installation).await;
+    let mut kept: HashMap<&str, i64> = HashMap::new();
+    for charge in &ledger.charges {
+        let order = charge.order_id.as_deref().expect("a charge of an order");
+        *kept.entry(order).or_default() += charge.amount - charge.refunded;
+    }
+    let mut statuses = BTreeMap::new();
+    for event in events.iter().filter(|event| event.version == 1) {
+        let id = event.order_id;
+        let order: OrderView = store.order(id).await.unwrap().expect("the store has it");
+        let told = reference.order(id).await.unwrap().expect("the topics have it");
+        assert_eq!(order, told, "{id}");
+        let owed = match order.status {
+            OrderStatus::Paid => order.order.total_minor,
+            OrderStatus::PaymentFailed | OrderStatus::Cancelled | OrderStatus::Refunded => 0,
+            OrderStatus::Pending => panic!("nothing came of it: {order:#?}"),
+        };
+        let kept = kept.get(id.to_string().as_str()).copied().unwrap_or(0);
+        assert_eq!(kept, owed, "{id}: the provider's books say otherwise: {order:#?}");
+        statuses.entry((order.status.as_str(), id)).or_insert(());
+    }
+    statuses.keys().fold(BTreeMap::new(), |mut counts, (status, _)| {
+        *counts.entry(*status).or_default() += 1;
+        counts
+    })
+}
