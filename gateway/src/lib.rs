@@ -15,6 +15,7 @@ mod graphiql;
 mod http;
 mod input;
 mod limits;
+mod log;
 pub mod metrics;
 mod params;
 mod place;

@@ -18,7 +18,7 @@ use crate::place::Placing;
 use crate::progress::Progress;
 use crate::schema::{self, House, Limits};
 use crate::updates::{Sources, Updates};
-use crate::{Error, Options, server, ws};
+use crate::{Error, Options, log, server, ws};
 
 /// What the gateway stands on.
 pub struct Parts {
@@ -64,9 +64,11 @@ impl Service {
         let Self { listener, options, keys, parts, .. } = self;
         let Parts { producer, store, registry, kafka, names } = parts;
         let progress = Progress::new(store.clone());
-        let placing = Placing::new(
+        let log = log::Parts { kafka: kafka.clone(), names: names.clone(), store: store.clone() };
+        let placing = Placing::start(
             producer,
-            store.clone(),
+            registry.clone(),
+            log,
             options.max_recent_placements as usize,
             millis(options.recent_placement_ms),
         );

@@ -199,7 +199,8 @@ async fn a_client_that_failed_for_good_is_replaced_and_nobody_else_notices() {
 #[tokio::test]
 async fn beyond_the_bound_it_refuses_at_once() {
     let (cluster, kafka) = cluster();
-    let producer = start(&Options { max_in_flight_records: 3, ..options() }, &kafka);
+    let patient = Options { max_in_flight_records: 3, delivery_timeout_ms: 30_000, ..options() };
+    let producer = start(&patient, &kafka);
     producer.publish(&event("first"), &TraceContext::new_root()).await.unwrap();
     cluster.broker_round_trip_time(1, Duration::from_millis(500)).unwrap();
     let publish = |n: usize| {
