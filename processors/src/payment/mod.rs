@@ -4,6 +4,7 @@
 //! - `case`: the steps of one order event, up to an outcome that is known
 //! - `client`, `answer`: the provider's API and what its answers mean
 //! - `amount`: the provider's units
+//! - `repeats`: the same event in the log once more
 //!
 //! What becomes of an order event:
 //!
@@ -23,6 +24,7 @@ mod amount;
 mod answer;
 mod case;
 mod client;
+mod repeats;
 #[cfg(test)]
 mod tests;
 
@@ -39,6 +41,7 @@ use crate::provider::{Backoff, Error};
 use crate::{HandlerError, Input, Outcome, Processor};
 use case::{Case, End, Stop};
 use client::Client;
+use repeats::Repeats;
 
 /// How long the provider surely remembers an idempotency key; Stripe forgets after 24 hours. For
 /// an order event older than this the key alone does not protect from a second charge.
@@ -80,6 +83,7 @@ pub struct Options {
 pub struct Payment {
     provider: String,
     client: Client,
+    repeats: Repeats,
     backoff: Backoff,
     max_attempts: u32,
     give_up_after: Duration,
@@ -101,6 +105,7 @@ impl Payment {
         }
         Ok(Self {
             client: Client::new(&options)?,
+            repeats: Repeats::default(),
             backoff: Backoff::new(
                 &options.provider,
                 options.backoff_initial_ms,
@@ -175,6 +180,9 @@ impl Processor for Payment {
 
     async fn handle(&self, input: &Input<OrderEvent>) -> Outcome<PaymentEvent> {
         let event = &input.event;
+        if let Some(result) = self.repeats.result(event.event_id, &input.source) {
+            return Outcome::Emit(result);
+        }
         let age = Timestamp::now().since(event.occurred_at);
         let in_doubt = input.attempt > 1 || age > KEY_LIFE;
         let mut case = Case::new(self, event, input.failing_for);
@@ -193,7 +201,11 @@ impl Processor for Payment {
             }
         };
         match end {
-            Ok(end) => Outcome::Emit(self.result(input, case.tries, end)),
+            Ok(end) => {
+                let result = self.result(input, case.tries, end);
+                self.repeats.remember(event.event_id, &result);
+                Outcome::Emit(result)
+            }
             Err(stop) => self.stopped(event, &stop),
         }
     }

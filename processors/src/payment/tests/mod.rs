@@ -3,6 +3,7 @@
 mod charge;
 mod doubt;
 mod life;
+mod repeats;
 
 use std::time::Duration;
 
