@@ -44,6 +44,11 @@ impl Marks {
         self.marks().get(&partition)?.begin
     }
 
+    /// All below is known; `None` until the reader has begun.
+    pub fn next(&self, partition: i32) -> Option<i64> {
+        self.marks().get(&partition).filter(|mark| mark.begin.is_some()).map(|mark| mark.next)
+    }
+
     /// The reader has read the record at `offset`, and so all before it.
     pub fn read(&self, partition: i32, offset: i64) {
         self.marks().entry(partition).or_default().advance(offset.saturating_add(1));

@@ -15,6 +15,7 @@ use comanda_schemas::{KafkaOptions, TopicNames};
 use comanda_store::Store;
 use metrics::histogram;
 use tokio_util::sync::{CancellationToken, DropGuard};
+use tracing::warn;
 
 use crate::metrics::LOG_WAIT_SECONDS;
 use crate::recent::Recent;
@@ -60,6 +61,10 @@ impl Log {
         let passed = tokio::time::timeout(WAIT, passing).await.is_ok_and(|passed| passed.is_ok());
         let outcome = if passed { "passed" } else { "timeout" };
         histogram!(LOG_WAIT_SECONDS, "outcome" => outcome).record(began.elapsed());
+        if !passed {
+            let read_to = self.marks.next(partition);
+            warn!(partition, offset, read_to, "the orders topic is not read as far as a placement");
+        }
         passed
     }
 

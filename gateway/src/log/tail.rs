@@ -1,5 +1,6 @@
 //! The thread that reads the orders topic.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,12 +55,15 @@ pub(super) fn start(
 impl Tail {
     fn run(&self) {
         while !self.stop.is_cancelled() {
-            if let Err(failure) = self.open().and_then(|consumer| self.read(&consumer)) {
-                let error = error_chain(&failure);
-                warn!(error, "the orders topic can't be read; trying again");
-                let pause = async { tokio::time::timeout(AGAIN, self.stop.cancelled()).await };
-                let _ = self.runtime.block_on(pause);
-            }
+            let reading = || self.open().and_then(|consumer| self.read(&consumer));
+            let failure = match catch_unwind(AssertUnwindSafe(reading)) {
+                Ok(Ok(())) => continue,
+                Ok(Err(failure)) => error_chain(&failure),
+                Err(_) => "it panicked".to_owned(),
+            };
+            warn!(error = failure, "the orders topic can't be read; trying again");
+            let pause = async { tokio::time::timeout(AGAIN, self.stop.cancelled()).await };
+            let _ = self.runtime.block_on(pause);
         }
     }
 

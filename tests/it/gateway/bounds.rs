@@ -38,7 +38,8 @@ async fn orders_beyond_what_may_be_in_flight_are_refused_while_the_broker_stands
         let mut waiting = JoinSet::new();
         for n in 0..2 * RECORDS {
             let gateway = gateway.clone();
-            waiting.spawn(async move { place(&gateway, &order(&format!("waiting-{n}"))).await });
+            let input = order(&format!("waiting-{n}-{max_bytes}"));
+            waiting.spawn(async move { place(&gateway, &input).await });
         }
         // From the first that is refused on there is no room: nothing is answered by the broker.
         let overloaded = "comanda_gateway_placements_total{outcome=\"OVERLOADED\"}";

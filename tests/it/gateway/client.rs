@@ -59,12 +59,12 @@ pub async fn place(gateway: &Gateway, input: &Value) -> Answer {
     Answer::Failed(code.to_owned())
 }
 
-/// Sends an order until it is placed; all that was answered.
+/// Sends an order until it is placed, or another one has its key; all that was answered.
 pub async fn insist(gateway: &Gateway, input: &Value) -> Vec<Answer> {
     let mut answers = Vec::new();
     loop {
         let answer = place(gateway, input).await;
-        let is_over = answer.placed().is_some();
+        let is_over = matches!(answer, Answer::Placed { .. } | Answer::Conflict);
         answers.push(answer);
         if is_over {
             return answers;

@@ -172,17 +172,23 @@ async fn check(installation: &Installation, stories: &[Story]) {
         let placed = answers.iter().filter_map(Answer::placed).next();
         if let Some((id, at)) = placed {
             let id: OrderId = id.parse().unwrap();
+            let at_receipt = records.iter().find(|(place, _)| *place == at);
+            assert!(at_receipt.is_some(), "it stands at its receipt: {told}");
             let first = records.iter().map(|(at, _)| *at).min();
-            assert_eq!(first, Some(at), "a receipt names the first record: {told}");
+            assert!(first == Some(at) || !is_keyed, "of a key the first record counts: {told}");
             assert!(records.iter().all(|(_, event)| event.order_id == id), "one order: {told}");
         }
         assert!(placed.is_some() || !is_keyed, "{told}");
-        // One where it was placed, and one at most for each doubt.
-        let most = doubts + usize::from(placed.is_some());
-        assert!(records.len() <= most, "more records than could be: {told}");
-        *counts.entry("second records").or_default() += records.len().saturating_sub(1);
+        if placed.is_none() && doubts == 0 {
+            assert!(records.is_empty(), "nothing was stored, they said: {told}");
+        }
+        let second = records.len().saturating_sub(1);
+        // librdkafka, too, sends again what it has no answer to, under a new epoch after time-outs.
+        let why = if doubts > 0 { "second after a doubt" } else { "second of librdkafka's" };
+        *counts.entry(why).or_default() += second;
         let ids: HashSet<_> = records.iter().map(|(_, e)| e.event_id).collect();
         assert!(ids.len() <= 1, "one event: {told}");
+        assert!(records.iter().all(|(_, event)| event.order == records[0].1.order), "{told}");
     }
     eprintln!("{} orders: {counts:?}", stories.len());
     // Without these nothing was tried.

@@ -8,7 +8,7 @@ use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
 
 use super::LIMIT;
-use super::client::{Answer, insist, place};
+use super::client::{Answer, insist};
 use crate::harness::graphql::{Gateway, order};
 use crate::harness::installation::Installation;
 use crate::harness::process::Comanda;
@@ -51,6 +51,17 @@ impl House {
 
     async fn json(&self, url: String) -> Value {
         self.gateways[0].http.get(url).send().await.unwrap().json().await.unwrap()
+    }
+
+    /// Sends the orders of each key, one to each gateway at the same time.
+    async fn race(&self, wanted: impl Fn(usize) -> [Value; 2]) -> Vec<Outcome> {
+        let send = async |n: usize| {
+            let [one, two] = wanted(n);
+            let [first, second] = &self.gateways;
+            let (one, two) = tokio::join!(insist(first, &one), insist(second, &two));
+            Outcome { n, answers: [one, two].map(|mut all| all.pop().expect("an answer")) }
+        };
+        stream::iter(0..KEYS).map(send).buffer_unordered(AT_ONCE).collect().await
     }
 
     /// How much was taken for each order; one charge each.
@@ -168,14 +179,7 @@ async fn agree(house: &House, outcomes: &[Outcome]) {
 async fn the_same_order_sent_to_two_gateways_at_once_is_one_order_with_one_receipt() {
     let Some(house) = House::open("same").await else { return };
     let _alone = harness::heavy().await;
-    let send = async |n: usize| {
-        let input = wanted(n, 2);
-        let (one, two) =
-            tokio::join!(insist(&house.gateways[0], &input), insist(&house.gateways[1], &input));
-        Outcome { n, answers: [one, two].map(|answers| answers.last().unwrap().clone()) }
-    };
-    let outcomes: Vec<Outcome> =
-        stream::iter(0..KEYS).map(send).buffer_unordered(AT_ONCE).collect().await;
+    let outcomes = house.race(|n| [wanted(n, 2), wanted(n, 2)]).await;
     for Outcome { answers: [one, two], .. } in &outcomes {
         assert_eq!(one.placed(), two.placed(), "the same order and receipt");
     }
@@ -186,14 +190,7 @@ async fn the_same_order_sent_to_two_gateways_at_once_is_one_order_with_one_recei
 async fn of_two_orders_with_one_key_the_first_counts_and_the_other_is_told_of_the_conflict() {
     let Some(house) = House::open("other").await else { return };
     let _alone = harness::heavy().await;
-    let send = async |n: usize| {
-        let (one, two) = (wanted(n, 1), wanted(n, 9));
-        let answers =
-            tokio::join!(place(&house.gateways[0], &one), place(&house.gateways[1], &two));
-        Outcome { n, answers: answers.into() }
-    };
-    let outcomes: Vec<Outcome> =
-        stream::iter(0..KEYS).map(send).buffer_unordered(AT_ONCE).collect().await;
+    let outcomes = house.race(|n| [wanted(n, 1), wanted(n, 9)]).await;
     for Outcome { answers, .. } in &outcomes {
         let conflicts = answers.iter().filter(|a| matches!(a, Answer::Conflict)).count();
         let placed = answers.iter().filter(|a| a.placed().is_some()).count();
