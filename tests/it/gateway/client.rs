@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::harness::graphql::{Gateway, PLACE};
+use crate::harness::installation::Place;
 
 /// Pause before the same order is sent again: what `Retry-After` says.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -13,7 +14,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone)]
 pub enum Answer {
     /// The order has this id, and stands at this partition and offset.
-    Placed { id: String, at: (i32, i64), total: i64 },
+    Placed { id: String, at: Place, total: i64 },
     /// Another order has its key.
     Conflict,
     /// A failure that can pass, by its code.
@@ -27,7 +28,7 @@ impl Answer {
     }
 
     /// The order's id and the place of its event.
-    pub fn placed(&self) -> Option<(&str, (i32, i64))> {
+    pub fn placed(&self) -> Option<(&str, Place)> {
         match self {
             Self::Placed { id, at, .. } => Some((id, *at)),
             Self::Conflict | Self::Failed(_) => None,

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::client::{Answer, insist, place};
 use super::{Admin, LIMIT};
 use crate::harness::graphql::{Gateway, order};
-use crate::harness::installation::Installation;
+use crate::harness::installation::{Installation, Place};
 use crate::harness::proxy::{Fault, PRODUCE, Proxy};
 use crate::harness::{self, eventually};
 
@@ -151,7 +151,7 @@ async fn what_each_client_was_told_is_true_whatever_the_broker_does() {
 
 async fn check(installation: &Installation, stories: &[Story]) {
     let stored = installation.stored::<OrderEvent>().await;
-    let mut of_name: HashMap<&str, Vec<((i32, i64), &OrderEvent)>> = HashMap::new();
+    let mut of_name: HashMap<&str, Vec<(Place, &OrderEvent)>> = HashMap::new();
     for (at, event) in &stored {
         let name = event.order.note.as_deref().unwrap_or_default();
         of_name.entry(name).or_default().push((*at, event));

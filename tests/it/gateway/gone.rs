@@ -1,5 +1,6 @@
 //! Clients that go away before they have their answer.
 
+use comanda_schemas::OrderEvent;
 use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
@@ -9,7 +10,6 @@ use super::{Admin, LIMIT};
 use crate::harness;
 use crate::harness::graphql::{Gateway, PLACE, order};
 use crate::harness::installation::Installation;
-use comanda_schemas::OrderEvent;
 
 const CONNECTIONS: &str = "comanda_gateway_connections";
 const IN_FLIGHT: &str = "comanda_gateway_in_flight_requests";

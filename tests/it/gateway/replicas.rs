@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::LIMIT;
 use super::client::{Answer, insist};
 use crate::harness::graphql::{Gateway, order};
-use crate::harness::installation::Installation;
+use crate::harness::installation::{Installation, Place};
 use crate::harness::process::Comanda;
 use crate::harness::{self, eventually, process};
 
@@ -120,7 +120,7 @@ struct Outcome {
 }
 
 impl Outcome {
-    fn placed(&self) -> (&str, (i32, i64)) {
+    fn placed(&self) -> (&str, Place) {
         self.answers.iter().find_map(Answer::placed).expect("one of them is placed")
     }
 }
@@ -129,7 +129,7 @@ impl Outcome {
 async fn agree(house: &House, outcomes: &[Outcome]) {
     let audit = house.settled().await;
     let stored = house.installation.stored::<OrderEvent>().await;
-    let mut records: HashMap<String, Vec<((i32, i64), OrderEvent)>> = HashMap::new();
+    let mut records: HashMap<String, Vec<(Place, OrderEvent)>> = HashMap::new();
     for (at, event) in stored {
         records.entry(event.order_id.to_string()).or_default().push((at, event));
     }

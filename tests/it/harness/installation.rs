@@ -19,6 +19,9 @@ use super::{RealParts, eventually, run_dir, unique};
 /// Key of an operator at the gateway.
 const KEY: &str = "key-of-the-tests-operator";
 
+/// Partition and offset of a record.
+pub type Place = (i32, i64);
+
 /// What the processes of one test share.
 pub struct Installation {
     pub parts: &'static RealParts,
@@ -100,7 +103,7 @@ impl Installation {
     }
 
     /// As [`Installation::events`], each with its partition and offset.
-    pub async fn stored<E: Event>(&self) -> Vec<((i32, i64), E)> {
+    pub async fn stored<E: Event>(&self) -> Vec<(Place, E)> {
         let registry = self.parts.registry.client();
         let mut events = Vec::new();
         for record in self.records(&self.names.name(E::TOPIC)).await {
