@@ -135,6 +135,7 @@ impl Changing {
             Err(producer::Error::OutcomeUnknown(_)) => return Err(unknown().into()),
             Err(error) => return Err(Failure::from(&error).into()),
         };
+        self.placing.wrote(&at);
         turn.remember(Arc::new(at.clone()));
         debug!(order_id = %id, version = event.version, "change accepted");
         facts.push(StoredEvent { at: at.clone(), event: AnyEvent::Order(event) });

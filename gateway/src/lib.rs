@@ -19,6 +19,7 @@ mod http;
 mod input;
 mod introspection;
 mod limits;
+mod log;
 pub mod metrics;
 mod params;
 mod place;

@@ -46,6 +46,9 @@ pub const PLACEMENTS_TOTAL: &str = "comanda_gateway_placements_total";
 pub const CHANGES_TOTAL: &str = "comanda_gateway_changes_total";
 /// Placements that are remembered (gauge).
 pub const RECENT_PLACEMENTS: &str = "comanda_gateway_recent_placements";
+/// Time a placement waited for the orders topic to be read up to its record, by `outcome`: `passed`
+/// or `timeout` (histogram). Those that had not to wait are not counted.
+pub const LOG_WAIT_SECONDS: &str = "comanda_gateway_log_wait_seconds";
 /// Time a reader waited for the order store, by `outcome`: `passed` or `timeout` (histogram).
 pub const STORE_WAIT_SECONDS: &str = "comanda_gateway_store_wait_seconds";
 

@@ -3,19 +3,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use comanda_schemas::{Event, OrderEvent, OrderEventType, OrderId, Timestamp, TraceContext};
+use comanda_schemas::headers::error_chain;
+use comanda_schemas::{
+    OrderEvent, OrderEventType, OrderId, ReadError, Registry, Timestamp, Topic, TraceContext,
+};
 use comanda_store::{AnyEvent, OrderView, Recorded, Store, StoredEvent, fingerprint, fold};
 use metrics::counter;
 use tokio_util::sync::CancellationToken;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use crate::auth::Principal;
 use crate::failure::{Code, Failure};
 use crate::input::PlaceOrder;
+use crate::log::{self, Log};
 use crate::metrics::PLACEMENTS_TOTAL;
 use crate::progress::Progress;
 use crate::publisher::Publisher;
-use crate::recent::{Entered, First, Recent};
+use crate::recent::{Ending, Entered, First, Recent, Sighting};
 
 /// How often placements that the store has seen by now are forgotten.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -53,20 +57,48 @@ impl Known {
     pub fn again(occurred_at: Timestamp, at: Recorded, owner: &str) -> Self {
         Self { occurred_at, at: Arc::new(at), owner: owner.into(), is_new: false }
     }
+
+    /// The same, for another request.
+    pub fn repeated(self) -> Self {
+        Self { is_new: false, ..self }
+    }
+
+    /// Where its record stands among those of its order.
+    fn place(&self) -> (i32, i64) {
+        (self.at.partition, self.at.offset)
+    }
 }
 
 /// Places orders. Clones share what is remembered.
 #[derive(Clone)]
 pub(crate) struct Placing {
-    producer: Publisher,
+    publisher: Publisher,
     store: Store,
+    registry: Registry,
+    /// Name of the orders topic.
+    topic: Arc<str>,
     recent: Arc<Recent>,
+    log: Log,
+}
+
+/// An order that was placed before, and what was asked for.
+struct Earlier {
+    fingerprint: Arc<str>,
+    known: Known,
 }
 
 impl Placing {
-    pub fn new(producer: Publisher, store: Store, max_recent: usize, recent_age: Duration) -> Self {
+    pub fn start(
+        publisher: Publisher,
+        registry: Registry,
+        log: log::Parts,
+        max_recent: usize,
+        recent_age: Duration,
+    ) -> Self {
         let recent = Arc::new(Recent::new(max_recent, recent_age));
-        Self { producer, store, recent }
+        let (store, topic) = (log.store.clone(), log.names.name(Topic::Orders).into());
+        let log = Log::start(log, recent.clone(), max_recent);
+        Self { publisher, store, registry, topic, recent, log }
     }
 
     /// Places an order, or finds that the same request placed it before.
@@ -101,16 +133,18 @@ impl Placing {
         let outcome = match self.recent.enter(id, &print) {
             Entered::Conflict => Err(Refused::Conflict),
             Entered::Known(known) => Ok(known),
-            Entered::Waiting(outcome) => {
-                outcome.await.map(|known| Known { is_new: false, ..known })
-            }
+            Entered::Waiting(outcome) => outcome.await,
             Entered::First(first) => {
                 // On a task of its own: others may wait for it, and the event is on its way even
                 // if this client goes.
                 let settling = self.clone().settle_first(wanted.clone(), print, trace, first);
                 tokio::spawn(settling).await.unwrap_or_else(|_| Err(lost()))
             }
-            Entered::Full => self.find_or_publish(wanted, &print, trace).await,
+            Entered::Full => match self.in_store(wanted).await? {
+                None => self.publish(event(id, wanted.clone()), trace).await,
+                Some(earlier) if earlier.fingerprint == print => Ok(earlier.known),
+                Some(_) => Err(Refused::Conflict),
+            },
         };
         outcome.map(|known| (id, known))
     }
@@ -122,42 +156,139 @@ impl Placing {
         trace: TraceContext,
         first: First,
     ) -> Result<Known, Refused> {
-        let outcome = self.find_or_publish(&wanted, &print, trace).await;
-        first.finish(outcome.clone().map(|known| Known { is_new: false, ..known }));
-        outcome
+        let ending = match first.stored() {
+            Some((fingerprint, known)) => {
+                let ours = Earlier { fingerprint, known };
+                self.decide(&wanted, &first, ours).await.unwrap_or_else(|ending| ending)
+            }
+            None => self.find_or_publish(&wanted, &print, trace, &first).await,
+        };
+        first.finish(ending)
     }
 
-    /// What was placed under the same key before this gateway remembers, or else a new event.
+    /// What was placed under the same key before, or else a new event.
     async fn find_or_publish(
         &self,
         wanted: &PlaceOrder,
-        print: &str,
+        print: &Arc<str>,
         trace: TraceContext,
-    ) -> Result<Known, Refused> {
+        first: &First,
+    ) -> Ending {
         let id = wanted.order_id();
-        match self.store.placement(id).await {
-            Ok(None) => self.publish(event(id, wanted.clone()), trace).await,
-            Ok(Some(found)) if found.fingerprint == print => {
-                Ok(Known::again(found.receipt.timestamp, found.receipt, &wanted.customer_id))
+        let found = match self.in_log(id, first, None).await {
+            Ok(None) => self.in_store(wanted).await,
+            found => found,
+        };
+        match found {
+            Ok(None) => {}
+            Ok(Some(earlier)) => return earlier.into(),
+            Err(refused) => return Ending::Failed(refused),
+        }
+        let known = match self.publish(event(id, wanted.clone()), trace).await {
+            Ok(known) => known,
+            Err(refused) if refused.leaves_doubt() => return Ending::Unknown(refused),
+            Err(refused) => return Ending::Failed(refused),
+        };
+        if !self.publisher.has_log() {
+            return Ending::Placed(known);
+        }
+        let ours = Earlier { fingerprint: print.clone(), known: known.clone() };
+        match self.decide(wanted, first, ours).await {
+            Ok(Ending::Earlier { known: first, .. }) if first.place() == known.place() => {
+                Ending::Placed(known)
             }
-            Ok(Some(_)) => Err(Refused::Conflict),
-            Err(error) => Err(Refused::Failed(error.into())),
+            Ok(ending) | Err(ending) => ending,
         }
     }
 
+    /// Which record of the order is the first, now that `ours` is stored: the log decides.
+    async fn decide(
+        &self,
+        wanted: &PlaceOrder,
+        first: &First,
+        ours: Earlier,
+    ) -> Result<Ending, Ending> {
+        let (id, (partition, offset)) = (wanted.order_id(), ours.known.place());
+        let undecided = |ours: Earlier| {
+            let Earlier { fingerprint, known } = ours;
+            Ending::Undecided { fingerprint, known, refused: undecided() }
+        };
+        if !self.log.passed(partition, offset).await {
+            return Err(undecided(ours));
+        }
+        let found = match self.in_log(id, first, Some(ours.known.place())).await {
+            Ok(None) if self.log.is_before(partition, offset) => self.in_store(wanted).await,
+            found => found,
+        };
+        match found {
+            Ok(Some(earlier)) if earlier.known.place() < ours.known.place() => Ok(earlier.into()),
+            Ok(_) => Ok(ours.into()),
+            Err(_) => Err(undecided(ours)),
+        }
+    }
+
+    /// What the log has, as far as it was read, before a record or at all.
+    async fn in_log(
+        &self,
+        id: OrderId,
+        first: &First,
+        before: Option<(i32, i64)>,
+    ) -> Result<Option<Earlier>, Refused> {
+        let seen = first.sighting();
+        let Some(seen) = seen.filter(|seen| before.is_none_or(|place| seen.place() < place)) else {
+            return Ok(None);
+        };
+        match self.registry.read::<OrderEvent>(&seen.value).await {
+            Ok(event) if event.order_id == id && event.r#type == OrderEventType::Placed => {
+                Ok(Some(self.earlier(&event, &seen)))
+            }
+            Ok(_) | Err(ReadError::Decode(_)) => {
+                first.dismiss(&seen);
+                Ok(None)
+            }
+            Err(ReadError::Registry(error)) => {
+                warn!(error = error_chain(&error), "a placement in the log can't be read");
+                Err(undecided())
+            }
+        }
+    }
+
+    fn earlier(&self, event: &OrderEvent, seen: &Sighting) -> Earlier {
+        let Sighting { partition, offset, timestamp, .. } = *seen;
+        let at = Recorded { topic: (*self.topic).into(), partition, offset, timestamp };
+        Earlier {
+            fingerprint: fingerprint(&event.customer_id, &event.order).into(),
+            known: Known::again(event.occurred_at, at, &event.customer_id),
+        }
+    }
+
+    /// What the order store has.
+    async fn in_store(&self, wanted: &PlaceOrder) -> Result<Option<Earlier>, Refused> {
+        let id = wanted.order_id();
+        let found = self.store.placement(id).await.map_err(|e| Refused::Failed(e.into()))?;
+        Ok(found.map(|found| Earlier {
+            fingerprint: found.fingerprint.into(),
+            // The id follows from the customer, too.
+            known: Known::again(found.receipt.timestamp, found.receipt, &wanted.customer_id),
+        }))
+    }
+
     async fn publish(&self, event: OrderEvent, trace: TraceContext) -> Result<Known, Refused> {
-        match self.producer.publish(&event, &trace).await {
-            Ok(receipt) => Ok(Known {
-                occurred_at: event.occurred_at(),
-                at: Arc::new(Recorded {
-                    topic: receipt.topic,
-                    partition: receipt.partition,
-                    offset: receipt.offset,
-                    timestamp: receipt.timestamp,
-                }),
-                owner: event.customer_id.into(),
-                is_new: true,
-            }),
+        match self.publisher.publish(&event, &trace).await {
+            Ok(receipt) => {
+                self.log.wrote(receipt.partition, receipt.offset);
+                Ok(Known {
+                    occurred_at: event.occurred_at,
+                    at: Arc::new(Recorded {
+                        topic: receipt.topic,
+                        partition: receipt.partition,
+                        offset: receipt.offset,
+                        timestamp: receipt.timestamp,
+                    }),
+                    owner: event.customer_id.into(),
+                    is_new: true,
+                })
+            }
             Err(error) => Err(Refused::Failed(Failure::from(&error))),
         }
     }
@@ -188,6 +319,11 @@ impl Placing {
         principal.is_allowed(&known.owner).then_some(known.at)
     }
 
+    /// This gateway has stored another record of an order.
+    pub fn wrote(&self, at: &Recorded) {
+        self.log.wrote(at.partition, at.offset);
+    }
+
     /// Forgets what need not be remembered any more, until `shutdown`.
     pub async fn keep_house(self, progress: Progress, shutdown: CancellationToken) {
         let mut tick = tokio::time::interval(SWEEP);
@@ -196,7 +332,9 @@ impl Placing {
                 continue;
             }
             progress.look().await;
-            self.recent.sweep(|at| progress.is_known_passed(&at.topic, at.partition, at.offset));
+            self.recent.sweep(|partition, offset| {
+                progress.is_known_passed(&self.topic, partition, offset)
+            });
         }
     }
 }
@@ -213,6 +351,28 @@ fn event(id: OrderId, wanted: PlaceOrder) -> OrderEvent {
         order: wanted.order,
         reason: None,
         seen_offset: None,
+    }
+}
+
+/// The order is stored, and more is not known.
+fn undecided() -> Refused {
+    Refused::Failed(Failure::new(
+        Code::OutcomeUnknown,
+        "whether another order was placed before under the idempotency key is not known yet; the \
+         same request with the same idempotency key is safe",
+    ))
+}
+
+impl Refused {
+    /// Whether the order may be stored all the same.
+    fn leaves_doubt(&self) -> bool {
+        matches!(self, Self::Failed(failure) if failure.code == Code::OutcomeUnknown)
+    }
+}
+
+impl From<Earlier> for Ending {
+    fn from(Earlier { fingerprint, known }: Earlier) -> Self {
+        Self::Earlier { fingerprint, known }
     }
 }
 

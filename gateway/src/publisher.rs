@@ -18,6 +18,11 @@ pub enum Publisher {
 type StandIn = dyn Fn(&OrderEvent) -> Result<Receipt, Error> + Send + Sync;
 
 impl Publisher {
+    /// Whether what is stored can be read again.
+    pub(crate) fn has_log(&self) -> bool {
+        matches!(self, Self::Kafka(_))
+    }
+
     /// Stores one event, as [`Producer::publish`] does.
     pub(crate) async fn publish(
         &self,

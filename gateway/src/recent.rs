@@ -1,25 +1,28 @@
 //! Placements of the last moments, which the order store may not have seen yet.
 
+mod first;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use comanda_schemas::OrderId;
-use comanda_store::Recorded;
+use comanda_schemas::{OrderId, Timestamp};
 use futures_util::future::BoxFuture;
 use metrics::gauge;
 use tokio::sync::watch;
 
 use crate::metrics::RECENT_PLACEMENTS;
 use crate::place::{Known, Refused, lost};
+pub(crate) use first::{Ending, First};
 
 type Outcome = Result<Known, Refused>;
 
 /// The table, bounded by number and age.
 ///
-/// An entry lives until the store has passed its record; from then on the store answers. Where
-/// the store does not get there, age and number end its life: the same key can then be published
-/// twice, with the same event id, which every reader takes for one event.
+/// An entry lives until the store has passed its record; from then on the store answers. One whose
+/// outcome is unknown keeps its key for what it asked for, up to the age: its record may still
+/// come. Where the store does not get there, age and number end the life of an entry: the same key
+/// can then be published twice, with the same event id, which every reader takes for one event.
 pub(crate) struct Recent {
     max: usize,
     max_age: Duration,
@@ -31,22 +34,49 @@ struct Table {
     entries: HashMap<OrderId, Entry>,
     /// Oldest first. An id whose placement failed stays until its turn comes.
     by_age: VecDeque<(Instant, OrderId)>,
+    /// Those of unknown outcome, which must not hold up the others.
+    in_doubt: VecDeque<(Instant, OrderId)>,
 }
 
 struct Entry {
-    fingerprint: Arc<str>,
+    /// What was asked for; `None` where only the log tells of it.
+    fingerprint: Option<Arc<str>>,
     since: Instant,
     state: State,
+    /// The first record of it in the log, as far as that was read, until it is decided.
+    sighting: Option<Sighting>,
 }
 
 enum State {
     OnItsWay(watch::Receiver<Option<Outcome>>),
     Stored(Known),
+    /// For the next request to decide.
+    Open(Doubt),
+}
+
+/// Why a placement is not decided.
+#[derive(Debug, Clone)]
+enum Doubt {
+    /// Nobody here has asked for it: the log has a record.
+    Seen,
+    /// It was sent, and may be stored.
+    Sent,
+    /// It is stored by this gateway, which could not tell whether another record is before it.
+    Stored(Arc<str>, Known),
+}
+
+/// A record of the log that places an order, not decoded yet.
+#[derive(Debug, Clone)]
+pub(crate) struct Sighting {
+    pub partition: i32,
+    pub offset: i64,
+    pub timestamp: Timestamp,
+    pub value: Arc<[u8]>,
 }
 
 /// What the table has to say about a placement.
 pub(crate) enum Entered {
-    /// Nothing: the caller is the first and has to finish it.
+    /// Nothing that decides it: the caller is the first and has to finish it.
     First(First),
     /// The same request is on its way.
     Waiting(BoxFuture<'static, Outcome>),
@@ -65,33 +95,52 @@ impl Recent {
 
     pub fn enter(self: &Arc<Self>, id: OrderId, fingerprint: &Arc<str>) -> Entered {
         let mut table = self.table();
+        let mut doubt = None;
         if let Some(entry) = table.entries.get(&id) {
-            if entry.fingerprint != *fingerprint {
-                return Entered::Conflict;
+            let is_same = entry.fingerprint.as_ref() == Some(fingerprint);
+            match &entry.state {
+                // Another request than the one that may be stored.
+                State::Open(Doubt::Sent) if !is_same && entry.sighting.is_none() => {
+                    return Entered::Conflict;
+                }
+                State::Open(found) => doubt = Some(found.clone()),
+                State::Stored(_) | State::OnItsWay(_) if !is_same => return Entered::Conflict,
+                State::Stored(known) => return Entered::Known(known.clone()),
+                State::OnItsWay(outcome) => {
+                    return Entered::Waiting(Box::pin(wait(outcome.clone())));
+                }
             }
-            return match &entry.state {
-                State::Stored(known) => Entered::Known(known.clone()),
-                State::OnItsWay(outcome) => Entered::Waiting(Box::pin(wait(outcome.clone()))),
-            };
         }
         if table.by_age.len() >= self.max {
             return Entered::Full;
         }
         let (outcome, state) = watch::channel(None);
-        let (fingerprint, since) = (fingerprint.clone(), Instant::now());
-        let state = State::OnItsWay(state);
-        table.entries.insert(id, Entry { fingerprint, since, state });
-        table.by_age.push_back((since, id));
-        Entered::First(First { recent: self.clone(), id, outcome })
+        let sighting = table.entries.remove(&id).and_then(|entry| entry.sighting);
+        let fingerprint = fingerprint.clone();
+        table.insert(id, Some(fingerprint.clone()), State::OnItsWay(state), sighting);
+        Entered::First(First { recent: self.clone(), id, fingerprint, outcome, doubt })
     }
 
     /// Remembers a placement that no other request can ask for again, where there is room.
     pub fn remember(&self, id: OrderId, known: &Known) {
         let mut table = self.table();
         if table.by_age.len() < self.max {
-            let (since, state) = (Instant::now(), State::Stored(known.clone()));
-            table.entries.insert(id, Entry { fingerprint: "".into(), since, state });
-            table.by_age.push_back((since, id));
+            table.insert(id, None, State::Stored(known.clone()), None);
+        }
+    }
+
+    /// The log has a record of a placement.
+    pub fn saw(&self, id: OrderId, sighting: Sighting) {
+        let mut table = self.table();
+        let has_room = table.by_age.len() < self.max;
+        match table.entries.get_mut(&id) {
+            Some(Entry { state: State::Stored(_), .. }) => {}
+            Some(Entry { sighting: Some(earlier), .. }) if earlier.place() <= sighting.place() => {}
+            Some(entry) => entry.sighting = Some(sighting),
+            None if has_room => {
+                table.insert(id, None, State::Open(Doubt::Seen), Some(sighting));
+            }
+            None => {}
         }
     }
 
@@ -99,34 +148,20 @@ impl Recent {
     pub fn stored(&self, id: OrderId) -> Option<Known> {
         match &self.table().entries.get(&id)?.state {
             State::Stored(known) => Some(known.clone()),
-            State::OnItsWay(_) => None,
+            State::OnItsWay(_) | State::Open(_) => None,
         }
     }
 
     pub fn is_empty(&self) -> bool {
-        self.table().by_age.is_empty()
+        let table = self.table();
+        table.by_age.is_empty() && table.in_doubt.is_empty()
     }
 
-    /// Forgets the oldest, as long as they are too old or the store `has_passed` them.
-    pub fn sweep(&self, has_passed: impl Fn(&Recorded) -> bool) {
+    /// Forgets the oldest, as long as they are too old or the store `has_passed` their partition
+    /// and offset.
+    pub fn sweep(&self, has_passed: impl Fn(i32, i64) -> bool) {
         let mut table = self.table();
-        while let Some((since, id)) = table.by_age.front().copied() {
-            let forget = match table.entries.get(&id) {
-                // A later placement of the same order has its own place in the row.
-                Some(entry) if entry.since == since => match &entry.state {
-                    State::OnItsWay(_) => false,
-                    State::Stored(known) => since.elapsed() > self.max_age || has_passed(&known.at),
-                },
-                Some(_) | None => true,
-            };
-            if !forget {
-                break;
-            }
-            table.by_age.pop_front();
-            if table.entries.get(&id).is_some_and(|entry| entry.since == since) {
-                table.entries.remove(&id);
-            }
-        }
+        table.sweep(self.max, self.max_age, has_passed);
         gauge!(RECENT_PLACEMENTS).set(table.entries.len() as f64);
     }
 
@@ -135,39 +170,76 @@ impl Recent {
     }
 }
 
+impl Table {
+    fn insert(
+        &mut self,
+        id: OrderId,
+        fingerprint: Option<Arc<str>>,
+        state: State,
+        sighting: Option<Sighting>,
+    ) {
+        let since = Instant::now();
+        self.entries.insert(id, Entry { fingerprint, since, state, sighting });
+        self.by_age.push_back((since, id));
+    }
+
+    /// The entry of a place in one of the rows; a later placement of the same order has a place of
+    /// its own.
+    fn of_place(&self, (since, id): (Instant, OrderId)) -> Option<&Entry> {
+        self.entries.get(&id).filter(|entry| entry.since == since)
+    }
+
+    fn sweep(&mut self, max: usize, max_age: Duration, has_passed: impl Fn(i32, i64) -> bool) {
+        while let Some(place) = self.by_age.front().copied() {
+            let record = match self.of_place(place).map(|entry| (&entry.state, &entry.sighting)) {
+                None => None,
+                Some((State::OnItsWay(_), _)) => break,
+                Some((State::Stored(known) | State::Open(Doubt::Stored(_, known)), _)) => {
+                    Some((known.at.partition, known.at.offset))
+                }
+                Some((State::Open(_), Some(seen))) => Some(seen.place()),
+                Some((State::Open(_), None)) => {
+                    self.by_age.pop_front();
+                    self.in_doubt.push_back(place);
+                    continue;
+                }
+            };
+            let is_over = place.0.elapsed() > max_age;
+            if !is_over && record.is_some_and(|(partition, offset)| !has_passed(partition, offset))
+            {
+                break;
+            }
+            self.by_age.pop_front();
+            self.forget(place);
+        }
+        while let Some(place) = self.in_doubt.front().copied() {
+            let is_over = place.0.elapsed() > max_age || self.in_doubt.len() > max;
+            if self.of_place(place).is_some() && !is_over {
+                break;
+            }
+            self.in_doubt.pop_front();
+            self.forget(place);
+        }
+    }
+
+    fn forget(&mut self, place: (Instant, OrderId)) {
+        if self.of_place(place).is_some() {
+            self.entries.remove(&place.1);
+        }
+    }
+}
+
+impl Sighting {
+    /// Where it stands among the records of its order.
+    pub fn place(&self) -> (i32, i64) {
+        (self.partition, self.offset)
+    }
+}
+
 async fn wait(mut outcome: watch::Receiver<Option<Outcome>>) -> Outcome {
     match outcome.wait_for(Option::is_some).await {
         Ok(outcome) => outcome.clone().unwrap_or_else(|| Err(lost())),
         Err(_) => Err(lost()),
-    }
-}
-
-/// The duty to finish a placement. Dropped without that, those who wait learn that it is lost.
-pub(crate) struct First {
-    recent: Arc<Recent>,
-    id: OrderId,
-    outcome: watch::Sender<Option<Outcome>>,
-}
-
-impl First {
-    /// A success is remembered; after a failure the next one is the first again.
-    pub fn finish(self, outcome: Outcome) {
-        if let Ok(known) = &outcome
-            && let Some(entry) = self.recent.table().entries.get_mut(&self.id)
-        {
-            entry.state = State::Stored(known.clone());
-        }
-        self.outcome.send_replace(Some(outcome));
-    }
-}
-
-impl Drop for First {
-    fn drop(&mut self) {
-        let mut table = self.recent.table();
-        let unfinished = |entry: &Entry| matches!(entry.state, State::OnItsWay(_));
-        if table.entries.get(&self.id).is_some_and(unfinished) {
-            table.entries.remove(&self.id);
-        }
     }
 }
 

@@ -22,7 +22,7 @@ use crate::publisher::Publisher;
 use crate::rate::Rates;
 use crate::schema::{self, House, Limits};
 use crate::updates::{Sources, Updates};
-use crate::{Audience, Error, Options, server, ws};
+use crate::{Audience, Error, Options, log, server, ws};
 
 /// What the gateway stands on.
 pub struct Parts {
@@ -76,9 +76,11 @@ impl Service {
         let auth = Arc::new(auth);
         let following = tokio::spawn(auth.clone().follow(shutdown.clone()));
         let progress = Progress::new(store.clone());
-        let placing = Placing::new(
+        let log = log::Parts { kafka: kafka.clone(), names: names.clone(), store: store.clone() };
+        let placing = Placing::start(
             producer.clone(),
-            store.clone(),
+            registry.clone(),
+            log,
             options.max_recent_placements as usize,
             millis(options.recent_placement_ms),
         );

@@ -119,6 +119,9 @@ impl ProducerContext for Context {
 
     fn delivery(&self, result: &DeliveryResult<'_>, pending: Box<Pending>) {
         let outcome = match result {
+            // Stored, but where is not known: the broker knew the record as one that it had, and
+            // not any more where, or a later one told of it. There is no receipt without a place.
+            Ok(record) if record.offset() < 0 => Err(Error::OutcomeUnknown(None)),
             Ok(record) => Ok(Stored { partition: record.partition(), offset: record.offset() }),
             Err((error, record)) => Err(classify(error.clone(), status(record))),
         };
@@ -136,9 +139,21 @@ fn status(record: &BorrowedMessage<'_>) -> Status {
 }
 
 /// A time-out or a lost connection is a refusal only when nothing can have reached the log.
+///
+/// librdkafka counts a record as not persisted that was never sent whole, or that the broker
+/// refused, and never takes a doubt back (`rd_kafka_msgq_set_metadata`). One answer it trusts too
+/// far: that of a broker which failed in a way of its own may come after the record was written.
 fn classify(error: KafkaError, status: Status) -> Error {
     use RDKafkaErrorCode as Code;
-    match (status, error.rdkafka_error_code()) {
+    let code = error.rdkafka_error_code();
+    match (status, code) {
+        (
+            Status::RD_KAFKA_MSG_STATUS_POSSIBLY_PERSISTED | Status::RD_KAFKA_MSG_STATUS_PERSISTED,
+            _,
+        )
+        | (Status::RD_KAFKA_MSG_STATUS_NOT_PERSISTED, Some(Code::Unknown)) => {
+            Error::OutcomeUnknown(Some(error))
+        }
         (Status::RD_KAFKA_MSG_STATUS_NOT_PERSISTED, Some(code)) => match code {
             Code::MessageTimedOut
             | Code::AllBrokersDown
@@ -148,16 +163,16 @@ fn classify(error: KafkaError, status: Status) -> Error {
             | Code::NotLeaderForPartition
             | Code::PurgeQueue
             | Code::Fatal
+            | Code::InvalidProducerEpoch
+            | Code::UnknownProducerId
+            // Another record of the same batch was refused.
+            | Code::InvalidDifferentRecord
             | Code::UnknownTopicOrPartition
             | Code::UnknownTopic
             | Code::UnknownPartition => Error::Unavailable(error),
             _ => Error::Rejected(error),
         },
         (Status::RD_KAFKA_MSG_STATUS_NOT_PERSISTED, None) => Error::Unavailable(error),
-        (
-            Status::RD_KAFKA_MSG_STATUS_POSSIBLY_PERSISTED | Status::RD_KAFKA_MSG_STATUS_PERSISTED,
-            _,
-        ) => Error::OutcomeUnknown(Some(error)),
     }
 }
 
@@ -175,6 +190,9 @@ mod tests {
         assert!(matches!(sent, Error::OutcomeUnknown(_)) && sent.is_retriable());
         let unsent = classify(timed_out(), Status::RD_KAFKA_MSG_STATUS_NOT_PERSISTED);
         assert!(matches!(unsent, Error::Unavailable(_)) && unsent.is_retriable());
+        let failed = KafkaError::MessageProduction(RDKafkaErrorCode::Unknown);
+        let failed = classify(failed, Status::RD_KAFKA_MSG_STATUS_NOT_PERSISTED);
+        assert!(matches!(failed, Error::OutcomeUnknown(_)), "the broker's own failure");
         let large = KafkaError::MessageProduction(RDKafkaErrorCode::MessageSizeTooLarge);
         let refused = classify(large, Status::RD_KAFKA_MSG_STATUS_NOT_PERSISTED);
         assert!(matches!(refused, Error::Rejected(_)) && !refused.is_retriable());

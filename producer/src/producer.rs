@@ -7,8 +7,8 @@ use comanda_schemas::{Encoder, Event, KafkaOptions, OrderEvent, Timestamp, Trace
 use metrics::{counter, histogram};
 use rdkafka::ClientConfig;
 use rdkafka::config::FromClientConfigAndContext;
-use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
-use rdkafka::producer::{BaseRecord, ThreadedProducer};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::producer::{BaseRecord, Producer as _, ThreadedProducer};
 use tokio::sync::oneshot;
 use tracing::{error, warn};
 
@@ -16,8 +16,9 @@ use crate::delivery::{Context, InFlight, Pending, Room, Stored};
 use crate::metrics::{PUBLISH_SECONDS, PUBLISHED_TOTAL, REPLACED_TOTAL};
 use crate::{Error, Options};
 
-/// How much longer than librdkafka's own time-out a delivery report is waited for.
-const REPORT_SLACK: Duration = Duration::from_secs(1);
+/// How much longer than librdkafka's own time-out a delivery report is waited for: it looks once a
+/// second for requests that are too old, and once a second for records.
+const REPORT_SLACK: Duration = Duration::from_secs(2);
 
 /// Where and when an event was stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,20 +136,30 @@ impl<E: Event> Producer<E> {
             .timestamp(at.as_millis())
             .headers(headers);
         let client = self.client();
-        let Err((error, _)) = client.send(record) else { return Ok(answer) };
-        Err(match error.rdkafka_error_code() {
+        let Err((error, record)) = client.send(record) else { return Ok(answer) };
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::Fatal) {
+            return Err(self.refused(error));
+        }
+        // Nothing of it was sent: the next client takes it.
+        match self.replace(client).send(record) {
+            Ok(()) => Ok(answer),
+            Err((error, _)) => Err(self.refused(error)),
+        }
+    }
+
+    /// What it means that a client did not take a record.
+    fn refused(&self, error: KafkaError) -> Error {
+        match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::QueueFull) => {
                 Error::Overloaded { records: self.inner.in_flight.records(), bytes: 0 }
             }
-            Some(RDKafkaErrorCode::Fatal) => {
-                self.replace(&client);
-                Error::Unavailable(error)
-            }
-            Some(RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownPartition) => {
-                Error::Unavailable(error)
-            }
+            Some(
+                RDKafkaErrorCode::Fatal
+                | RDKafkaErrorCode::UnknownTopic
+                | RDKafkaErrorCode::UnknownPartition,
+            ) => Error::Unavailable(error),
             _ => Error::Rejected(error),
-        })
+        }
     }
 
     fn receipt(&self, event: &E, stored: Stored) -> Receipt {
@@ -165,18 +176,34 @@ impl<E: Event> Producer<E> {
     }
 
     /// A client that failed for good takes no record any more; the next one starts a new
-    /// sequence. `failed` tells whether somebody else has replaced it already.
-    fn replace(&self, failed: &Arc<Client>) {
+    /// sequence. Returns the one to go on with, which somebody else may have started already.
+    fn replace(&self, failed: Arc<Client>) -> Arc<Client> {
         let mut current = self.inner.client.write().unwrap_or_else(|e| e.into_inner());
-        if !Arc::ptr_eq(&current, failed) {
-            return;
-        }
-        match Client::from_config_and_context(&self.inner.config, Context) {
-            Ok(client) => {
-                counter!(REPLACED_TOTAL).increment(1);
-                *current = Arc::new(client);
+        if Arc::ptr_eq(&current, &failed) {
+            match Client::from_config_and_context(&self.inner.config, Context) {
+                Ok(client) => {
+                    counter!(REPLACED_TOTAL).increment(1);
+                    *current = Arc::new(client);
+                    self.retire(failed);
+                }
+                Err(error) => error!(%error, "a failed producer could not be replaced"),
             }
-            Err(error) => error!(%error, "a failed producer could not be replaced"),
+        }
+        current.clone()
+    }
+
+    /// Keeps a client until it has told what became of all that it has sent. On a thread of its
+    /// own, since its end blocks.
+    fn retire(&self, failed: Arc<Client>) {
+        let patience = self.inner.deadline;
+        let retiring = move || {
+            if let Err(error) = failed.flush(patience) {
+                warn!(%error, "a failed producer ends before all its answers have come");
+            }
+        };
+        let thread = std::thread::Builder::new().name("failed-producer".into());
+        if let Err(error) = thread.spawn(retiring) {
+            error!(%error, "a failed producer is cut off from its answers");
         }
     }
 

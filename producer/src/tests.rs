@@ -11,6 +11,7 @@ use rdkafka::Message;
 use rdkafka::message::OwnedMessage;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
 use crate::{Error, Options, Producer};
 
@@ -169,10 +170,38 @@ async fn a_broker_that_does_not_answer_in_time_leaves_the_outcome_unknown() {
     assert!(error.is_retriable());
 }
 
+/// Without a place there is no receipt, and yet it is stored.
+#[tokio::test]
+async fn a_record_that_the_broker_knows_already_gives_no_receipt_without_an_offset() {
+    let (cluster, kafka) = cluster();
+    let producer = start(&options(), &kafka);
+    producer.publish(&event("first"), &TraceContext::new_root()).await.unwrap();
+    let known = RDKafkaRespErr::RD_KAFKA_RESP_ERR_DUPLICATE_SEQUENCE_NUMBER;
+    cluster.request_errors(RDKafkaApiKey::Produce, &[known]);
+    let unknown = producer.publish(&event("k"), &TraceContext::new_root()).await;
+    assert!(matches!(unknown, Err(Error::OutcomeUnknown(_))), "{unknown:?}");
+}
+
+#[tokio::test]
+async fn a_client_that_failed_for_good_is_replaced_and_nobody_else_notices() {
+    let (cluster, kafka) = cluster();
+    let producer = start(&options(), &kafka);
+    producer.publish(&event("first"), &TraceContext::new_root()).await.unwrap();
+    let lost_track = RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER;
+    cluster.request_errors(RDKafkaApiKey::Produce, &[lost_track]);
+    let unknown = producer.publish(&event("k"), &TraceContext::new_root()).await;
+    assert!(matches!(unknown, Err(Error::OutcomeUnknown(_))), "{unknown:?}");
+    for n in 0..10 {
+        let event = event(&n.to_string());
+        producer.publish(&event, &TraceContext::new_root()).await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn beyond_the_bound_it_refuses_at_once() {
     let (cluster, kafka) = cluster();
-    let producer = start(&Options { max_in_flight_records: 3, ..options() }, &kafka);
+    let patient = Options { max_in_flight_records: 3, delivery_timeout_ms: 30_000, ..options() };
+    let producer = start(&patient, &kafka);
     producer.publish(&event("first"), &TraceContext::new_root()).await.unwrap();
     cluster.broker_round_trip_time(1, Duration::from_millis(500)).unwrap();
     let publish = |n: usize| {

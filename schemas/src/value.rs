@@ -30,6 +30,11 @@ impl OrderId {
         Self(Uuid::now_v7())
     }
 
+    /// Whether it stands for an idempotency key, as those of [`OrderId::derive`] do.
+    pub fn is_derived(self) -> bool {
+        self.0.get_version_num() == 5
+    }
+
     /// The id as UUID.
     pub fn as_uuid(self) -> Uuid {
         self.0
@@ -186,6 +191,7 @@ mod tests {
         assert_eq!(OrderId::derive("c-1", "k-1"), OrderId::derive("c-1", "k-1"));
         assert_ne!(OrderId::derive("c-1", "k-1"), OrderId::derive("c-1", "k-2"));
         assert_ne!(OrderId::derive("c-1", "1k"), OrderId::derive("c-11", "k"));
+        assert!(OrderId::derive("c-1", "k-1").is_derived() && !OrderId::random().is_derived());
     }
 
     #[test]

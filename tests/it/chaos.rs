@@ -4,7 +4,6 @@
 //! On every commit they run small. `tests/chaos/run` runs them at full size, with a seed.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -53,21 +52,16 @@ struct Scale {
 
 impl Scale {
     fn from_env() -> Self {
-        fn number<T: FromStr>(name: &str, default: T) -> T {
-            let name = format!("COMANDA_CHAOS_{name}");
-            let Ok(text) = std::env::var(&name) else { return default };
-            text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number"))
-        }
-        let seconds = |name, default| Duration::from_secs(number(name, default));
+        let seconds = |name, default| Duration::from_secs(harness::scale(name, default));
         let scale = Self {
-            seed: number("SEED", rand::random::<u32>().into()),
-            orders: number("ORDERS", 3_000),
+            seed: harness::scale("SEED", rand::random::<u32>().into()),
+            orders: harness::scale("ORDERS", 3_000),
             load: seconds("LOAD_SECONDS", 36),
             kill_every: seconds("KILL_SECONDS", 5),
             pause: seconds("PAUSE_SECONDS", 9),
             outage: seconds("OUTAGE_SECONDS", 15),
-            latency_ms: number("LATENCY_MS", 100),
-            window: number("WINDOW", 64),
+            latency_ms: harness::scale("LATENCY_MS", 100),
+            window: harness::scale("WINDOW", 64),
             drain: seconds("DRAIN_SECONDS", 120),
         };
         eprintln!("chaos: {scale:?}; COMANDA_CHAOS_SEED={} repeats the schedule", scale.seed);

@@ -9,6 +9,7 @@ mod dead_letters;
 mod demo;
 mod dlq;
 mod engine;
+mod gateway;
 mod harness;
 mod hostile;
 mod kill;

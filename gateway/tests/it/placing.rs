@@ -128,6 +128,41 @@ async fn another_gateway_finds_the_order_in_the_store() -> Result<()> {
     Ok(())
 }
 
+/// No projector runs: the order store has none of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_gateway_finds_the_order_in_the_log_before_the_store_has_it() -> Result<()> {
+    let house = House::open().await?;
+    let another = house.another(options()).await?;
+    let url = format!("http://{}/graphql", another.addr());
+    tokio::spawn(another.run_until_stopped(house.shutdown.clone()));
+    let elsewhere = async |input: Value| -> Result<Value> {
+        let body = json!({ "query": PLACE, "variables": { "input": input } });
+        let response = house.http.post(&url).bearer_auth(ANA).json(&body).send().await?;
+        Ok(response.json::<Value>().await?["data"]["placeOrder"].clone())
+    };
+    let keys: Vec<String> = (0..50).map(|n| format!("k-{n}")).collect();
+    let mut tokens = HashSet::new();
+    for key in &keys {
+        let (id, token) = house.placed(ANA, order("ana", Some(key))).await?;
+        let again = elsewhere(order("ana", Some(key))).await?;
+        assert_eq!(
+            (&again["order"]["id"], &again["receipt"]["token"]),
+            (&json!(id), &json!(token))
+        );
+        tokens.insert(token);
+    }
+    for key in &keys {
+        let mut other = order("ana", Some(key));
+        other["note"] = json!("without salt");
+        assert_eq!(elsewhere(other).await?["errors"][0]["code"], "IDEMPOTENCY_CONFLICT");
+    }
+    let stored = stored(&house).await?;
+    let orders: HashSet<&str> = stored.iter().map(|record| record.key.as_str()).collect();
+    assert_eq!((orders.len(), tokens.len()), (keys.len(), keys.len()));
+    assert!(stored.iter().all(|record| record.event.order.note.is_none()));
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_key_with_other_content_is_a_conflict() -> Result<()> {
     let house = House::open().await?;

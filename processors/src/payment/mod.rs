@@ -6,6 +6,7 @@
 //!   away as a whole
 //! - `race`: whether an order event counts, going by the log
 //! - `amount`: the provider's units
+//! - `repeats`: the same event in the log once more
 //!
 //! What becomes of an order event:
 //!
@@ -28,6 +29,7 @@ mod case;
 mod circuit;
 mod client;
 mod race;
+mod repeats;
 #[cfg(test)]
 mod tests;
 
@@ -44,6 +46,7 @@ use crate::provider::{Backoff, Error};
 use crate::{HandlerError, Input, Outcome, Processor};
 use case::{Case, End, Stop};
 use client::Client;
+use repeats::Repeats;
 
 /// How long the provider surely remembers an idempotency key; Stripe forgets after 24 hours. For
 /// an order event older than this the key alone does not protect from a second charge.
@@ -90,6 +93,7 @@ pub struct Options {
 pub struct Payment {
     provider: String,
     client: Client,
+    repeats: Repeats,
     backoff: Backoff,
     max_attempts: u32,
     give_up_after: Duration,
@@ -111,6 +115,7 @@ impl Payment {
         }
         Ok(Self {
             client: Client::new(&options)?,
+            repeats: Repeats::default(),
             backoff: Backoff::new(
                 &options.provider,
                 options.backoff_initial_ms,
@@ -189,6 +194,9 @@ impl Processor for Payment {
 
     async fn handle(&self, input: &Input<OrderEvent>) -> Outcome<PaymentEvent> {
         let event = &input.event;
+        if let Some(result) = self.repeats.result(event.event_id, &input.source) {
+            return Outcome::Emit(result);
+        }
         if let Err(wait) = self.client.circuit.admit() {
             let chain = "the payment provider is away".into();
             let error = HandlerError { kind: "payment_provider_away", chain };
@@ -217,7 +225,11 @@ impl Processor for Payment {
             }
         };
         match end {
-            Ok(end) => Outcome::Emit(self.result(input, case.tries, end)),
+            Ok(end) => {
+                let result = self.result(input, case.tries, end);
+                self.repeats.remember(event.event_id, &result);
+                Outcome::Emit(result)
+            }
             Err(stop) => self.stopped(event, &stop),
         }
     }

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use super::eventually;
 use super::process::Comanda;
 
-const PLACE: &str = "mutation($input: PlaceOrderInput!) { placeOrder(input: $input) {
-    order { id status } receipt { topic partition offset token }
+pub const PLACE: &str = "mutation($input: PlaceOrderInput!) { placeOrder(input: $input) {
+    order { id status totalMinor note } receipt { topic partition offset token }
     errors { code message path retriable } } }";
 
 const ORDER: &str = "query($id: ID!) { order(id: $id) { id status version customerId
@@ -26,7 +26,11 @@ pub struct Gateway {
 
 impl Gateway {
     pub fn new(url: String, key: String) -> Self {
-        let http = Client::builder().no_proxy().timeout(Duration::from_secs(30));
+        // Below the gateway's head_timeout_ms: a request on a connection that it is just closing
+        // would be lost.
+        let idle = Duration::from_secs(5);
+        let http = Client::builder().no_proxy().pool_idle_timeout(idle);
+        let http = http.timeout(Duration::from_secs(30));
         Self { url, key, http: http.build().expect("no certificates to load") }
     }
 

@@ -19,6 +19,9 @@ use super::{RealParts, eventually, run_dir, unique};
 /// Key of an operator at the gateway.
 const KEY: &str = "key-of-the-tests-operator";
 
+/// Partition and offset of a record.
+pub type Place = (i32, i64);
+
 /// What the processes of one test share.
 pub struct Installation {
     pub parts: &'static RealParts,
@@ -82,6 +85,13 @@ impl Installation {
         Gateway::new(format!("http://{addr}/graphql"), KEY.to_owned())
     }
 
+    /// Starts a gateway, and its client.
+    pub async fn start_gateway(&self) -> (Comanda, Gateway) {
+        let mut process = self.start(&["gateway"]);
+        let gateway = self.gateway(&mut process).await;
+        (process, gateway)
+    }
+
     /// A command with the settings.
     pub fn arguments<'a>(&'a self, command: &[&'a str]) -> Vec<&'a str> {
         command.iter().copied().chain(self.settings.iter().map(String::as_str)).collect()
@@ -89,10 +99,16 @@ impl Installation {
 
     /// All committed events of the topic of `E`, as it ends now.
     pub async fn events<E: Event>(&self) -> Vec<E> {
+        self.stored().await.into_iter().map(|(_, event)| event).collect()
+    }
+
+    /// As [`Installation::events`], each with its partition and offset.
+    pub async fn stored<E: Event>(&self) -> Vec<(Place, E)> {
         let registry = self.parts.registry.client();
         let mut events = Vec::new();
         for record in self.records(&self.names.name(E::TOPIC)).await {
-            events.push(registry.read(record.payload().expect("a value")).await.unwrap());
+            let event = registry.read(record.payload().expect("a value")).await.unwrap();
+            events.push(((record.partition(), record.offset()), event));
         }
         events
     }

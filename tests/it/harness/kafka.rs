@@ -117,6 +117,16 @@ impl Kafka {
         self.server().kill9();
     }
 
+    /// Sends SIGSTOP: it stands still, with its connections open.
+    pub fn pause(&self) {
+        self.server().pause();
+    }
+
+    /// Sends SIGCONT.
+    pub fn unpause(&self) {
+        self.server().unpause();
+    }
+
     /// Starts it again, after it was stopped or killed, where it was and with what it stored.
     pub async fn restart(&self) -> Result<()> {
         *self.server() = launch(&self.jars, &self.folder)?;

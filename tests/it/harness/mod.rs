@@ -20,6 +20,7 @@ pub mod run_dir;
 pub mod tools;
 pub mod watched;
 
+use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
@@ -83,6 +84,13 @@ pub async fn eventually<T>(
         assert!(Instant::now() < until, "not within {limit:?}: {what}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+/// A number that the environment sets as `COMANDA_CHAOS_<name>`, for runs at full size.
+pub fn scale<T: FromStr>(name: &str, default: T) -> T {
+    let name = format!("COMANDA_CHAOS_{name}");
+    let Ok(text) = std::env::var(&name) else { return default };
+    text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number"))
 }
 
 /// A text that no other test of this or an earlier run has used: prefix for topics and groups.

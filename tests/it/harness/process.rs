@@ -108,6 +108,11 @@ impl Comanda {
         self.process.kill9();
     }
 
+    /// Memory that it occupies, in bytes.
+    pub fn memory(&self) -> u64 {
+        self.process.memory()
+    }
+
     /// How it ends, within `limit`.
     pub async fn exit_within(&mut self, limit: Duration) -> ExitStatus {
         let what = format!("{} ends", self.command);

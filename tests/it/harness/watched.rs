@@ -99,6 +99,14 @@ impl Watched {
         self.signal("CONT");
     }
 
+    /// Memory that it occupies, in bytes.
+    pub fn memory(&self) -> u64 {
+        let id = self.child.id().to_string();
+        let told = Command::new("ps").args(["-o", "rss=", "-p", &id]).output().expect("ps runs");
+        let told = String::from_utf8_lossy(&told.stdout);
+        told.trim().parse::<u64>().unwrap_or_else(|e| panic!("{e} in {told:?}")) * 1024
+    }
+
     fn signal(&mut self, name: &str) {
         if self.ended().is_none() {
             let kill = format!("kill -{name} {}", self.child.id());

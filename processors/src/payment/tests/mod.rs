@@ -5,6 +5,7 @@ mod doubt;
 mod life;
 mod log;
 mod race;
+mod repeats;
 
 use std::time::Duration;
 
