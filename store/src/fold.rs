@@ -176,6 +176,3 @@ fn notification_view(event: &NotificationEvent) -> NotificationView {
         at: event.occurred_at,
     }
 }
-
-#[cfg(test)]
-mod tests;

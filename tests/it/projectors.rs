@@ -79,7 +79,13 @@ enum Fault {
 }
 
 async fn open(url: &str) -> Store {
-    let options = Options { url: url.to_owned(), max_connections: 2, busy_timeout_ms: 30_000 };
+    let options = Options {
+        url: url.to_owned(),
+        max_connections: 2,
+        busy_timeout_ms: 30_000,
+        statement_timeout_ms: 30_000,
+        auto_migrate: true,
+    };
     Store::open(&options).await.unwrap()
 }
 
