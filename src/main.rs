@@ -12,6 +12,7 @@ mod roles;
 mod samples;
 mod sandbox;
 mod signals;
+mod store;
 mod telemetry;
 mod topics;
 
@@ -53,6 +54,7 @@ async fn run(cli: Cli) -> Result<()> {
             | Command::Audit(_)
             | Command::Bench { .. }
             | Command::Dlq { .. }
+            | Command::Store { .. }
             | Command::Tail(_)
             | Command::Config { .. }
     ) && loaded.is_default("log.level");
@@ -71,6 +73,7 @@ async fn run(cli: Cli) -> Result<()> {
             commands::schemas::register(loaded).await
         }
         Command::Schemas { action: SchemasAction::Check } => commands::schemas::check(loaded).await,
+        Command::Store { action } => commands::store::run(loaded, action).await,
         Command::Tail(args) => commands::tail::run(loaded, args).await,
         Command::Audit(args) => commands::audit::run(loaded, args).await,
         Command::Dlq { action } => commands::dlq::run(loaded, action).await,

@@ -8,6 +8,7 @@ pub mod dlq;
 pub mod run;
 pub mod sandbox;
 pub mod schemas;
+pub mod store;
 pub mod tail;
 pub mod topics;
 pub mod up;

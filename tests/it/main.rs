@@ -15,4 +15,5 @@ mod lifecycle;
 mod projectors;
 mod real_parts;
 mod sandbox;
+mod store;
 mod tail;

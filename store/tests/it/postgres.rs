@@ -1,10 +1,16 @@
 //! What PostgreSQL alone can do, or go wrong with.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use comanda_schemas::{OrderEventType, PaymentEventType};
-use comanda_store::{Applied, Filter, Options, OrderStatus, Page, Position, Recorded, Store};
+use comanda_store::{
+    Applied, Cursor, Filter, Options, OrderStatus, Page, Position, Recorded, Store,
+};
 use sqlx::{Connection as _, PgConnection};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
 use crate::harness::eventually;
 use crate::harness::postgres::{self, Postgres};
@@ -178,4 +184,147 @@ async fn a_server_that_is_killed_is_an_error_until_it_is_back() {
     eventually("the batch is applied", LIMIT, async || store.apply(&log.records).await.ok()).await;
     let order = eventually("it is read", LIMIT, async || store.order(order_id("k")).await.ok());
     assert_eq!(order.await.unwrap().status, OrderStatus::Paid);
+}
+
+/// The network, or the server, has gone without a word.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_falls_silent_is_given_up_and_used_again_when_it_speaks() {
+    let Some(server) = postgres::shared().await else { return };
+    let url = server.create_database().await;
+    let line = Line::to(&url).await;
+    let options = Options {
+        busy_timeout_ms: 300,
+        statement_timeout_ms: 300,
+        max_connections: 1,
+        ..options(line.url.clone())
+    };
+    let store = Store::open(&Options { busy_timeout_ms: 10_000, ..options.clone() }).await.unwrap();
+    let mut log = Log::default();
+    log.order(asked("k", 1, OrderEventType::Placed));
+    store.apply(&log.records).await.unwrap();
+    store.order(order_id("k")).await.unwrap();
+
+    line.is_silent.send_replace(true);
+    assert!(store.order(order_id("k")).await.unwrap_err().is_passing());
+    assert!(store.apply(&log.records).await.unwrap_err().is_passing());
+    assert!(Store::open(&options).await.unwrap_err().is_passing());
+
+    line.is_silent.send_replace(false);
+    eventually("it is read", LIMIT, async || store.order(order_id("k")).await.ok()).await;
+    eventually("it is written", LIMIT, async || store.apply(&log.records).await.ok()).await;
+}
+
+/// Stands between a server and its clients.
+struct Line {
+    /// URL of the database, through it.
+    url: String,
+    /// Whether it carries nothing from the server.
+    is_silent: watch::Sender<bool>,
+}
+
+impl Line {
+    /// Leads to the database at `url`.
+    async fn to(url: &str) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let (_, place) = url.split_once('@').unwrap();
+        let server = place.split_once('/').unwrap().0.to_owned();
+        let url = url.replace(&server, &listener.local_addr().unwrap().to_string());
+        let (is_silent, silent) = watch::channel(false);
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let (server, silent) = (server.clone(), silent.clone());
+                tokio::spawn(async move {
+                    carry(client, TcpStream::connect(server).await?, silent).await
+                });
+            }
+        });
+        Self { url, is_silent }
+    }
+}
+
+async fn carry(
+    client: TcpStream,
+    server: TcpStream,
+    mut silent: watch::Receiver<bool>,
+) -> std::io::Result<()> {
+    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_server, mut to_server) = server.into_split();
+    let asked = tokio::spawn(async move { copy(&mut from_client, &mut to_server).await });
+    let mut buffer = [0; 8192];
+    loop {
+        let read = from_server.read(&mut buffer).await?;
+        if read == 0 || silent.wait_for(|silent| !silent).await.is_err() {
+            break;
+        }
+        to_client.write_all(&buffer[..read]).await?;
+    }
+    asked.abort();
+    Ok(())
+}
+
+/// Among 20,000 orders, nearly all paid; the few pending ones are the oldest.
+#[tokio::test]
+async fn a_page_of_a_list_reads_little_more_than_it_shows() {
+    const ORDERS: &str = "
+        INSERT INTO orders SELECT gen_random_uuid(), 'c-' || n % 200,
+            CASE WHEN n < 5 THEN 'PENDING' WHEN n % 50 = 0 THEN 'REFUNDED' ELSE 'PAID' END,
+            n * 1000000::bigint
+        FROM generate_series(0, 19999) AS n;
+        ANALYZE orders";
+    let Some(server) = postgres::shared().await else { return };
+    let test = TestStore::postgres(server).await;
+    test.execute(ORDERS).await;
+    let middle = Cursor { placed_at: seconds(10_000), id: order_id("k") };
+    let customer = || Some("c-7".to_owned());
+    use OrderStatus::{Cancelled, Paid, Pending, Refunded};
+    for filter in [
+        Filter::default(),
+        Filter { customer_id: customer(), ..Filter::default() },
+        Filter { statuses: vec![Pending], ..Filter::default() },
+        Filter { statuses: vec![Pending, Cancelled, Refunded], ..Filter::default() },
+        Filter { statuses: OrderStatus::ALL.to_vec(), ..Filter::default() },
+        Filter { customer_id: customer(), statuses: vec![Pending, Paid], ..Filter::default() },
+        Filter {
+            statuses: vec![Paid],
+            placed_after: Some(seconds(100)),
+            placed_before: Some(seconds(15_000)),
+            ..Filter::default()
+        },
+    ] {
+        for page in [
+            Page::Forward { first: 20, after: None },
+            Page::Forward { first: 20, after: Some(middle) },
+            Page::Backward { last: 20, before: None },
+            Page::Backward { last: 20, before: Some(middle) },
+        ] {
+            let read = rows_read(&test.options, &filter, page).await;
+            assert!(read <= 250, "{read} rows read for {page:?} of {filter:?}");
+        }
+    }
+    test.execute("DROP INDEX orders_by_status").await;
+    let pending = Filter { statuses: vec![Pending], ..Filter::default() };
+    let page = Page::Forward { first: 20, after: None };
+    assert!(rows_read(&test.options, &pending, page).await >= 20_000, "what is read is counted");
+}
+
+/// Rows of `orders`, and entries of its indexes, that a page takes to read.
+async fn rows_read(options: &Options, filter: &Filter, page: Page) -> i64 {
+    let mut statistics = PgConnection::connect(&options.url).await.unwrap();
+    sqlx::query("SELECT pg_stat_reset()").execute(&mut statistics).await.unwrap();
+    let store = Store::open(options).await.unwrap();
+    store.orders(filter, page).await.unwrap();
+    // The server counts what a connection did when that ends, at the latest.
+    store.close().await;
+    eventually("the page is counted", LIMIT, async || {
+        let counted: Option<i64> = sqlx::query_scalar(
+            "SELECT (sum(i.idx_tup_read) + max(t.seq_tup_read))::bigint \
+             FROM pg_stat_user_tables AS t JOIN pg_stat_user_indexes AS i USING (relid) \
+             WHERE t.relname = 'orders' HAVING sum(i.idx_scan) + max(t.seq_scan) > 0",
+        )
+        .fetch_optional(&mut statistics)
+        .await
+        .unwrap();
+        counted
+    })
+    .await
 }

@@ -1,7 +1,6 @@
 //! An installation of comanda on the real broker and registry: topics of its own, the settings
 //! that its processes share.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +22,7 @@ const KEY: &str = "key-of-the-tests-operator";
 pub struct Installation {
     pub parts: &'static RealParts,
     pub names: TopicNames,
-    store: PathBuf,
+    store_url: String,
     settings: Vec<String>,
 }
 
@@ -36,13 +35,13 @@ impl Installation {
             payments: "payments".into(),
             notifications: "notifications".into(),
         };
-        let store = run_dir::folder(name).join("orders.db");
-        let mut installation = Self { parts, names, store, settings: Vec::new() };
+        let store_url = sqlite_url(name);
+        let mut installation = Self { parts, names, store_url, settings: Vec::new() };
         for setting in [
             format!("kafka.brokers={}", parts.kafka.brokers()),
             format!("registry.url={}", parts.registry.url()),
             format!("topics.prefix={}", installation.names.prefix),
-            format!("store.url={}", installation.store_url()),
+            format!("store.url={}", installation.store_url),
             "gateway.listen=127.0.0.1:0".to_owned(),
             format!(
                 "gateway.api_keys=[{{ name = \"it\", role = \"operator\", sha256 = \"{}\" }}]",
@@ -61,9 +60,15 @@ impl Installation {
         installation
     }
 
-    /// Where the order store is.
-    pub fn store_url(&self) -> String {
-        format!("sqlite://{}", self.store.display())
+    /// Where the order store is: a SQLite file, unless it was put elsewhere.
+    pub fn store_url(&self) -> &str {
+        &self.store_url
+    }
+
+    /// Puts the order store elsewhere, for what is started from now on.
+    pub fn use_store(&mut self, url: String) {
+        self.set(format!("store.url={url}"));
+        self.store_url = url;
     }
 
     /// Adds a setting, `section.key=value`, for what is started from now on.
@@ -134,6 +139,11 @@ impl Installation {
         })
         .await;
     }
+}
+
+/// URL of a SQLite file that does not exist yet.
+pub fn sqlite_url(name: &str) -> String {
+    format!("sqlite://{}", run_dir::folder(name).join("orders.db").display())
 }
 
 fn lag(client: &BaseConsumer, topic: &str) -> KafkaResult<i64> {

@@ -10,6 +10,7 @@ use anyhow::{Result, bail, ensure};
 use comanda_schemas::KafkaOptions;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::{Offset, TopicPartitionList};
 
 use super::watched::Watched;
 use super::{downloads, eventually, free_ports, run_dir};
@@ -147,6 +148,16 @@ impl Kafka {
         for created in admin.create_topics(&new.collect::<Vec<_>>(), &options).await? {
             created.map_err(|(topic, code)| anyhow::anyhow!("{topic}: {code}"))?;
         }
+        Ok(())
+    }
+
+    /// Deletes the records of a partition below an offset, as retention does.
+    pub async fn delete_records(&self, topic: &str, partition: i32, below: i64) -> Result<()> {
+        let admin: AdminClient<DefaultClientContext> =
+            self.options().client_config("it-admin").create()?;
+        let mut offsets = TopicPartitionList::new();
+        offsets.add_partition_offset(topic, partition, Offset::Offset(below))?;
+        admin.delete_records(&offsets, &AdminOptions::new()).await?;
         Ok(())
     }
 }
