@@ -8,6 +8,7 @@ mod listing;
 mod opening;
 mod postgres;
 mod samples;
+mod sessions;
 
 use comanda_store::{Options, Store};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqliteConnection};
