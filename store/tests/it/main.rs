@@ -6,9 +6,11 @@ mod fold;
 mod harness;
 mod listing;
 mod opening;
-mod postgres;
+mod outages;
+mod plans;
 mod samples;
 mod sessions;
+mod writers;
 
 use comanda_store::{Options, Store};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqliteConnection};
