@@ -64,8 +64,8 @@ fn first_records(batch: &[Applied]) -> Result<Vec<Row>, Error> {
 /// Without, two projectors that each apply an event of one order at the same time would each fold
 /// the order without the other's. SQLite has one writer anyway. On PostgreSQL these are advisory
 /// locks under the ids of tables, so that two stores in one database don't meet. Keys are locked in
-/// ascending order, so that nobody waits in a circle; where two orders have one key, a batch waits
-/// for nothing, no more.
+/// ascending order, so that nobody waits in a circle; two orders that share a key only wait for each
+/// other without need.
 async fn lock(session: &mut Session, orders: &[OrderId]) -> Result<(), Error> {
     if !session.is_postgres() {
         return Ok(());
@@ -75,8 +75,8 @@ async fn lock(session: &mut Session, orders: &[OrderId]) -> Result<(), Error> {
         let all = "SELECT pg_advisory_xact_lock('positions'::regclass::oid::int4, 0)";
         return session.execute(session.sql(all), doing).await;
     }
-    let none = "SELECT pg_advisory_xact_lock_shared('positions'::regclass::oid::int4, 0)";
-    session.execute(session.sql(none), doing).await?;
+    let shared = "SELECT pg_advisory_xact_lock_shared('positions'::regclass::oid::int4, 0)";
+    session.execute(session.sql(shared), doing).await?;
     let keys: BTreeSet<i32> = orders.iter().map(|id| lock_key(*id)).collect();
     let mut sql =
         session.sql("SELECT pg_advisory_xact_lock('orders'::regclass::oid::int4, key) FROM ");

@@ -77,6 +77,8 @@ pub fn postgres() -> Result<PathBuf> {
         };
         let binaries = format!("embedded-postgres-binaries-linux-{machine}");
         let mut maven = maven("unpack");
+        // Where it leaves a note that the artifact was unpacked.
+        maven.current_dir(folder);
         maven.arg(format!("-Dartifact=io.zonky.test.postgres:{binaries}:{POSTGRES}"));
         run(maven.arg(format!("-DoutputDirectory={}", folder.display())))?;
         let mut files = fs::read_dir(folder)?.flatten().map(|entry| entry.path());
