@@ -86,6 +86,12 @@ pub enum Command {
         #[command(subcommand)]
         action: SchemasAction,
     },
+    /// Migrate the order store, or fill a new one from the topics
+    Store {
+        /// What to do
+        #[command(subcommand)]
+        action: StoreAction,
+    },
     /// Print the events of a topic, decoded, one JSON object a line
     Tail(TailArgs),
     /// Read the topics and prove or disprove the promises; exits 0 only if they hold
@@ -175,6 +181,27 @@ pub enum SchemasAction {
     Register,
     /// Check that the schemas are compatible with what is registered
     Check,
+}
+
+/// `store …`
+#[derive(Debug, Subcommand)]
+pub enum StoreAction {
+    /// Bring the tables of the order store to this build's form
+    Migrate,
+    /// Fill a new order store from the topics, beside the one in use
+    Rebuild(RebuildArgs),
+}
+
+/// `store rebuild …`
+#[derive(Debug, Args)]
+pub struct RebuildArgs {
+    /// The new store, as store.url names one: a SQLite file or an empty PostgreSQL database
+    #[arg(long, value_name = "URL")]
+    pub into: String,
+    /// Go on though the topics have lost their oldest records to retention: orders that only the
+    /// store in use still has will be missing
+    #[arg(long)]
+    pub partial: bool,
 }
 
 /// `config …`

@@ -12,6 +12,7 @@ mod roles;
 mod samples;
 mod sandbox;
 mod signals;
+mod store;
 mod telemetry;
 mod topics;
 
@@ -54,6 +55,7 @@ async fn run(cli: Cli) -> Result<()> {
             | Command::Bench { .. }
             | Command::Dlq { .. }
             | Command::Mail { .. }
+            | Command::Store { .. }
             | Command::Tail(_)
             | Command::Config { .. }
     ) && loaded.is_default("log.level");
@@ -72,6 +74,7 @@ async fn run(cli: Cli) -> Result<()> {
             commands::schemas::register(loaded).await
         }
         Command::Schemas { action: SchemasAction::Check } => commands::schemas::check(loaded).await,
+        Command::Store { action } => commands::store::run(loaded, action).await,
         Command::Tail(args) => commands::tail::run(loaded, args).await,
         Command::Audit(args) => commands::audit::run(loaded, args).await,
         Command::Dlq { action } => commands::dlq::run(loaded, action).await,

@@ -20,6 +20,7 @@ use tracing::{error, info, warn};
 use crate::admin::Readiness;
 use crate::cli::Role;
 use crate::config::Settings;
+use crate::store;
 
 /// Wait between two tries to reach the registry at start.
 const REGISTRY_RETRY: Duration = Duration::from_secs(2);
@@ -160,6 +161,7 @@ impl Wiring {
         if !self.resolve("gateway", &Topic::ALL).await? {
             return Ok(None);
         }
+        let Some(store) = self.store("gateway").await? else { return Ok(None) };
         let settings = &self.settings;
         let producer: Producer = Producer::start(
             &settings.producer,
@@ -171,7 +173,7 @@ impl Wiring {
         .context("starting the producer")?;
         let parts = gateway::Parts {
             producer: producer.clone().into(),
-            store: self.store().await?,
+            store,
             registry: self.registry.clone(),
             kafka: settings.kafka.clone(),
             names: self.names.clone(),
@@ -224,12 +226,13 @@ impl Wiring {
         if !self.resolve("projector", &Topic::ALL).await? {
             return Ok(());
         }
+        let Some(store) = self.store("projector").await? else { return Ok(()) };
         let service = projector::Service::new(
             self.settings.projector.clone(),
             self.settings.kafka.clone(),
             self.names.clone(),
             self.registry.clone(),
-            self.store().await?,
+            store,
         );
         let handle = service.handle();
         self.readiness.add("projector", move || {
@@ -240,14 +243,21 @@ impl Wiring {
         Ok(())
     }
 
-    /// The order store, opened once; closed with the process.
-    pub async fn store(&self) -> Result<Store> {
-        let open = || async {
-            Store::open(&self.settings.store)
-                .await
-                .with_context(|| format!("opening the order store {}", self.settings.store.url))
+    /// The order store, opened once and closed with the process; `None` when the shutdown came
+    /// first.
+    async fn store(&self, part: &'static str) -> Result<Option<Store>> {
+        if let Some(store) = self.store.get() {
+            return Ok(Some(store.clone()));
+        }
+        let options = &self.settings.store;
+        let Some(opened) = store::open(options, part, &self.readiness, &self.shutdown).await?
+        else {
+            return Ok(None);
         };
-        self.store.get_or_try_init(open).await.cloned()
+        store::watch(opened.clone(), &self.readiness, self.shutdown.clone());
+        // The roles start one after another.
+        let _ = self.store.set(opened.clone());
+        Ok(Some(opened))
     }
 
     /// The encoder of `E`, as soon as the registry tells the schema's id; `None` when the

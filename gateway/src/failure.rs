@@ -196,6 +196,8 @@ impl From<store::Error> for Failure {
                 Self::new(Code::Internal, "the order can't be read")
             }
             store::Error::Url(_)
+            | store::Error::Settings
+            | store::Error::Schema { .. }
             | store::Error::Open(_)
             | store::Error::Migrate(_)
             | store::Error::Query { .. } => {

@@ -58,6 +58,8 @@ enum Placed {
 /// Starts everything, places the orders, follows them; an error unless all is well.
 pub async fn run(loaded: Loaded, args: DemoArgs) -> Result<()> {
     let shutdown = signals::shutdown_token()?;
+    // Where starting fails, what runs already must not keep the process alive.
+    let _stopping = shutdown.clone().drop_guard();
     let deadline = Duration::from_millis(loaded.settings.shutdown.deadline_ms);
     let mut supervisor = Supervisor::new(shutdown.clone());
     eprintln!("starting comanda …");

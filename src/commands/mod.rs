@@ -9,6 +9,7 @@ pub mod mail;
 pub mod run;
 pub mod sandbox;
 pub mod schemas;
+pub mod store;
 pub mod tail;
 pub mod topics;
 pub mod up;

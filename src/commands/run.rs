@@ -15,6 +15,8 @@ use crate::{signals, telemetry};
 /// Runs `roles` until a signal.
 pub async fn run(loaded: Loaded, roles: &[Role]) -> Result<()> {
     let shutdown = signals::shutdown_token()?;
+    // Where starting fails, what runs already must not keep the process alive.
+    let _stopping = shutdown.clone().drop_guard();
     let metrics = telemetry::start_metrics()?;
     let settings = loaded.settings;
     let deadline = Duration::from_millis(settings.shutdown.deadline_ms);

@@ -74,6 +74,8 @@ pub async fn open(
 /// Runs everything until a signal.
 pub async fn run(loaded: Loaded) -> Result<()> {
     let shutdown = signals::shutdown_token()?;
+    // Where starting fails, what runs already must not keep the process alive.
+    let _stopping = shutdown.clone().drop_guard();
     let deadline = Duration::from_millis(loaded.settings.shutdown.deadline_ms);
     let mut supervisor = Supervisor::new(shutdown.clone());
     let house = open(&loaded, false, &mut supervisor, &shutdown).await?;

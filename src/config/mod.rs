@@ -256,15 +256,22 @@ fn masked(path: &str, value: &Value) -> String {
 
 /// A URL without the user and password it may carry; any other text as it is.
 pub fn without_login(text: &str) -> String {
-    match text.parse::<reqwest::Url>() {
-        Ok(mut url) if !url.username().is_empty() || url.password().is_some() => {
-            // Fails only for URLs that can't have them, and this one has.
-            let _ = url.set_username("********");
-            let _ = url.set_password(None);
-            url.to_string()
-        }
-        _ => text.to_owned(),
+    let Ok(mut url) = text.parse::<reqwest::Url>() else { return text.to_owned() };
+    let has_login = !url.username().is_empty() || url.password().is_some();
+    // PostgreSQL's may stand among the parameters.
+    let is_login = |key: &str| matches!(key, "user" | "password");
+    let has_parameter = url.query_pairs().any(|(key, _)| is_login(&key));
+    if has_login {
+        // Fails only for URLs that can't have them, and this one has.
+        let _ = url.set_username("********");
+        let _ = url.set_password(None);
     }
+    if has_parameter {
+        let pairs = url.query_pairs().into_owned();
+        let kept: Vec<(String, String)> = pairs.filter(|(key, _)| !is_login(key)).collect();
+        url.query_pairs_mut().clear().extend_pairs(kept);
+    }
+    if has_login || has_parameter { url.to_string() } else { text.to_owned() }
 }
 
 /// One line an error, each with its key and the layer it came from.
@@ -316,10 +323,6 @@ fn validate(settings: &Settings) -> Result<()> {
             "engine.transaction_timeout_ms must be at least 1000",
         ),
         (settings.projector.batch_records < 1, "projector.batch_records must be at least 1"),
-        (
-            !settings.store.url.starts_with("sqlite://") || settings.store.max_connections < 1,
-            "store.url must begin with sqlite://, store.max_connections be at least 1",
-        ),
         (topics.replication_factor == 0, "topics.replication_factor must be -1, or at least 1"),
         (
             [&topics.orders, &topics.payments, &topics.notifications].iter().any(|n| n.is_empty()),
@@ -364,6 +367,7 @@ fn validate(settings: &Settings) -> Result<()> {
             bail!("the configuration is not valid:\n  {key} must be an http or https URL");
         }
     }
+    settings.store.validate().context("store.url, max_connections or statement_timeout_ms")?;
     settings.gateway.validate().context("gateway")?;
     payment::Payment::new(settings.payment.clone()).context("payment")?;
     notifier::Notifier::new(settings.notifier.clone()).context("notifier")?;

@@ -57,6 +57,7 @@ fn mistakes_are_named_with_their_key() {
     assert!(refusal(&["kafka.security_protocol=foo"], &[]).contains("kafka"));
     assert!(refusal(&["engine.breaker_dead_percent=200"], &[]).contains("breaker_dead_percent"));
     assert!(refusal(&["store.url=mysql://x"], &[]).contains("store.url"));
+    assert!(refusal(&["store.statement_timeout_ms=0"], &[]).contains("statement_timeout_ms"));
     let key = r#"gateway.api_keys=[{ name = "a", sha256 = "12", role = "operator" }]"#;
     assert!(refusal(&[key], &[]).contains("sha256"));
     let file = tempfile::NamedTempFile::with_suffix(".toml").unwrap();
@@ -86,6 +87,24 @@ fn librdkafkas_own_properties_pass_through() {
 }
 
 #[test]
+fn no_login_of_a_url_is_shown() {
+    for url in [
+        "postgres://user:hunter2@db:5432/orders?sslmode=require",
+        "postgres://:hunter2@db/orders?sslmode=require",
+        "postgres://db/orders?user=user&password=hunter2&sslmode=require",
+        "postgresql:///orders?sslmode=require&password=hunter2&host=/run/postgresql",
+    ] {
+        let shown = without_login(url);
+        assert!(!shown.contains("hunter2") && !shown.contains("user"), "{shown}");
+        assert!(shown.contains("orders?sslmode=require"), "{shown}");
+    }
+    for url in ["sqlite://orders.db", "sqlite:///var/lib/a%20b.db?mode=rw", "postgres://db/orders"]
+    {
+        assert_eq!(without_login(url), url);
+    }
+}
+
+#[test]
 fn no_secret_is_shown() {
     let args = [
         "kafka.sasl_password=hunter2",
@@ -98,6 +117,7 @@ fn no_secret_is_shown() {
         "gateway.jwt.audience=comanda",
         "kafka.properties.ssl.key.password=hunter2",
         "registry.url=http://user:hunter2@127.0.0.1:8081",
+        "store.url=postgres://user:hunter2@127.0.0.1/orders",
     ];
     let shown = load(None, &args, &[]).unwrap().show().unwrap();
     assert_eq!(shown.iter().filter(|s| s.origin == "command line").count(), args.len());

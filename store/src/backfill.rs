@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 
 use comanda_schemas::{OrderId, Timestamp};
-use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
+use uuid::Uuid;
 
-use crate::error::Doing;
+use crate::backend::{Id, Session};
 use crate::read::positions;
 use crate::rows::{CHUNK, COLUMNS, facts_of, fetch};
 use crate::{Error, MAX_PAGE, Position, Recorded, Store, StoredEvent};
@@ -32,10 +32,11 @@ impl Store {
         let after: HashMap<(&str, i32), i64> =
             after.iter().map(|p| ((p.topic.as_str(), p.partition), p.next_offset)).collect();
         let from = |topic: &str, partition| after.get(&(topic, partition)).copied().unwrap_or(0);
-        let mut transaction = self.readers.begin().await.doing(DOING)?;
+        let mut session = self.reader(DOING).await?;
+        session.begin_snapshot(DOING).await?;
         let events = match order {
             Some(order) => {
-                let mut facts = facts_of(&mut transaction, &[order]).await?;
+                let mut facts = facts_of(&mut session, &[order]).await?;
                 let events = facts.remove(&order).unwrap_or_default();
                 let missed = events.into_iter().map(|StoredEvent { at, event }| (at, event));
                 let missed = missed.filter(|(at, _)| at.offset >= from(&at.topic, at.partition));
@@ -43,15 +44,15 @@ impl Store {
                 missed.map(|(at, event)| StoredEvent { at, event }).collect()
             }
             None => {
-                let mut starts = positions(&mut transaction).await?;
+                let mut starts = positions(&mut session).await?;
                 for start in &mut starts {
                     start.next_offset = from(&start.topic, start.partition);
                 }
-                let places = select_places(&mut transaction, &starts, limit).await?;
-                select_events(&mut transaction, first(places, limit)).await?
+                let places = select_places(&mut session, &starts, limit).await?;
+                select_events(&mut session, first(places, limit)).await?
             }
         };
-        transaction.commit().await.doing(DOING)?;
+        session.commit(DOING).await?;
         Ok(events)
     }
 }
@@ -78,33 +79,28 @@ fn first<T>(mut recorded: Vec<(Recorded, T)>, limit: usize) -> Vec<(Recorded, T)
 
 /// Where the first `limit` events of each partition are, with their ids.
 async fn select_places(
-    connection: &mut SqliteConnection,
+    session: &mut Session,
     starts: &[Position],
     limit: usize,
-) -> Result<Vec<(Recorded, String)>, Error> {
+) -> Result<Vec<(Recorded, Uuid)>, Error> {
     let mut found = Vec::new();
     for chunk in starts.chunks(PARTITIONS) {
-        let mut query: QueryBuilder<Sqlite> = QueryBuilder::new("");
-        let mut union = query.separated(" UNION ALL ");
+        let mut sql = session.sql("");
+        let mut joint = "";
         for start in chunk {
-            union.push(
+            sql.push(joint).push(
                 "SELECT * FROM (SELECT topic, partition_id, record_offset, recorded_at, event_id \
                  FROM events WHERE topic = ",
             );
-            union.push_bind_unseparated(start.topic.as_str());
-            union.push_unseparated(" AND partition_id = ");
-            union.push_bind_unseparated(start.partition);
-            union.push_unseparated(" AND record_offset >= ");
-            union.push_bind_unseparated(start.next_offset);
-            union.push_unseparated(" ORDER BY record_offset LIMIT ");
-            union.push_bind_unseparated(limit as i64);
-            union.push_unseparated(") AS missed");
+            sql.bind(start.topic.clone()).push(" AND partition_id = ").bind(start.partition);
+            sql.push(" AND record_offset >= ").bind(start.next_offset);
+            sql.push(" ORDER BY record_offset LIMIT ").bind(limit as i64).push(") AS missed");
+            joint = " UNION ALL ";
         }
-        let rows: Vec<(String, i32, i64, i64, String)> =
-            query.build_query_as().fetch_all(&mut *connection).await.doing(DOING)?;
+        let rows: Vec<(String, i32, i64, i64, Id)> = session.fetch(sql, DOING).await?;
         found.extend(rows.into_iter().map(|(topic, partition, offset, micros, event_id)| {
             let timestamp = Timestamp::from_micros(micros);
-            (Recorded { topic, partition, offset, timestamp }, event_id)
+            (Recorded { topic, partition, offset, timestamp }, event_id.0)
         }));
     }
     Ok(found)
@@ -112,20 +108,15 @@ async fn select_places(
 
 /// The events at `places`, in that order.
 async fn select_events(
-    connection: &mut SqliteConnection,
-    places: Vec<(Recorded, String)>,
+    session: &mut Session,
+    places: Vec<(Recorded, Uuid)>,
 ) -> Result<Vec<StoredEvent>, Error> {
     let mut events = HashMap::with_capacity(places.len());
     for chunk in places.chunks(CHUNK) {
-        let mut query: QueryBuilder<Sqlite> =
-            QueryBuilder::new(format!("SELECT {COLUMNS} FROM events WHERE event_id IN ("));
-        let mut ids = query.separated(", ");
-        for (_, event_id) in chunk {
-            ids.push_bind(event_id.as_str());
-        }
-        query.push(")");
-        let found = fetch(&mut *connection, &mut query, DOING).await?;
-        events.extend(found.into_iter().map(|e| (e.event.event_id().to_string(), e)));
+        let mut sql = session.sql(format!("SELECT {COLUMNS} FROM events WHERE event_id"));
+        sql.one_of(chunk.iter().map(|(_, event_id)| *event_id));
+        let found = fetch(session, sql, DOING).await?;
+        events.extend(found.into_iter().map(|e| (e.event.event_id(), e)));
     }
     Ok(places.iter().filter_map(|(_, event_id)| events.remove(event_id)).collect())
 }

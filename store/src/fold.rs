@@ -222,8 +222,3 @@ fn notification_view(event: &NotificationEvent) -> NotificationView {
         at: event.occurred_at,
     }
 }
-
-#[cfg(test)]
-mod model;
-#[cfg(test)]
-mod tests;

@@ -1,11 +1,12 @@
 //! The order store: what the topics say about each order, folded and ready to be read.
 //!
-//! - [`Store`]: SQLite through sqlx; written by the projector alone, read by the gateway alone
+//! - [`Store`]: SQLite or PostgreSQL through sqlx; written by projectors alone, read by gateways alone
 //! - [`AnyEvent`], [`Applied`], [`StoredEvent`], [`Position`]: what goes in and how far it came
 //! - [`OrderView`] and its parts: an order as [`fold`] derives it from its events
 //! - [`Filter`], [`Page`], [`Cursor`], [`Listing`]: lists of orders
 //! - [`fingerprint`]: whether two requests asked for the same order
 
+mod backend;
 mod backfill;
 mod error;
 mod event;
@@ -13,21 +14,22 @@ mod fingerprint;
 mod fold;
 mod list;
 mod listing;
+mod options;
 mod read;
 mod rows;
 mod store;
-#[cfg(test)]
-mod tests;
 mod timeline;
 mod view;
 mod write;
 
+pub use backend::schema::Migrated;
 pub use error::Error;
 pub use event::{AnyEvent, Applied, Position, Recorded, StoredEvent};
 pub use fingerprint::fingerprint;
 pub use fold::fold;
 pub use list::{Cursor, Filter, Listing, MAX_PAGE, Page};
-pub use store::{Options, Store};
+pub use options::Options;
+pub use store::Store;
 pub use view::{
     NotificationView, OrderStatus, OrderView, PaymentStatus, PaymentView, Placement, TimelineEntry,
     TimelineKind,

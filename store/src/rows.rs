@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use comanda_schemas::{OrderId, Timestamp};
 use serde::de::DeserializeOwned;
-use sqlx::{FromRow, QueryBuilder, Sqlite, SqliteConnection};
+use sqlx::FromRow;
 
-use crate::error::Doing;
+use crate::backend::{Id, Session, Sql};
 use crate::{AnyEvent, Error, Recorded, StoredEvent};
 
 /// Values of one statement that come from a list: lists beyond it take several statements.
@@ -20,8 +20,8 @@ pub(crate) const COLUMNS: &str =
 /// A row of `events`.
 #[derive(FromRow)]
 pub(crate) struct Row {
-    pub event_id: String,
-    pub order_id: String,
+    pub event_id: Id,
+    pub order_id: Id,
     pub kind: String,
     pub topic: String,
     pub partition_id: i32,
@@ -37,11 +37,11 @@ impl Row {
             AnyEvent::Payment(event) => ("payment", serde_json::to_string(event)),
             AnyEvent::Notification(event) => ("notification", serde_json::to_string(event)),
         };
-        let event_id = event.event_id().to_string();
-        let payload = payload.map_err(|source| corrupt(&event_id, source))?;
+        let event_id = Id(event.event_id());
+        let payload = payload.map_err(|source| corrupt(event_id, source))?;
         Ok(Self {
             event_id,
-            order_id: event.order_id().to_string(),
+            order_id: Id(event.order_id().as_uuid()),
             kind: kind.to_owned(),
             topic: at.topic.clone(),
             partition_id: at.partition,
@@ -56,7 +56,7 @@ impl Row {
             "order" => AnyEvent::Order(self.payload()?),
             "payment" => AnyEvent::Payment(self.payload()?),
             "notification" => AnyEvent::Notification(self.payload()?),
-            other => return Err(corrupt(&self.event_id, format!("unknown kind {other:?}"))),
+            other => return Err(corrupt(self.event_id, format!("unknown kind {other:?}"))),
         };
         let at = Recorded {
             topic: self.topic,
@@ -68,43 +68,36 @@ impl Row {
     }
 
     fn payload<E: DeserializeOwned>(&self) -> Result<E, Error> {
-        serde_json::from_str(&self.payload).map_err(|source| corrupt(&self.event_id, source))
+        serde_json::from_str(&self.payload).map_err(|source| corrupt(self.event_id, source))
     }
 }
 
-fn corrupt(event_id: &str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
-    Error::Corrupt { event_id: event_id.to_owned(), source: source.into() }
+fn corrupt(event_id: Id, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    Error::Corrupt { event_id: event_id.0.to_string(), source: source.into() }
 }
 
 /// All events of `orders`, by order.
 pub(crate) async fn facts_of(
-    connection: &mut SqliteConnection,
+    session: &mut Session,
     orders: &[OrderId],
 ) -> Result<HashMap<OrderId, Vec<StoredEvent>>, Error> {
     let mut facts: HashMap<OrderId, Vec<StoredEvent>> = HashMap::with_capacity(orders.len());
     for chunk in orders.chunks(CHUNK) {
-        let mut query: QueryBuilder<Sqlite> =
-            QueryBuilder::new(format!("SELECT {COLUMNS} FROM events WHERE order_id IN ("));
-        let mut ids = query.separated(", ");
-        for id in chunk {
-            ids.push_bind(id.to_string());
-        }
-        query.push(")");
-        for fact in fetch(connection, &mut query, "read the events of orders").await? {
+        let mut sql = session.sql(format!("SELECT {COLUMNS} FROM events WHERE order_id"));
+        sql.one_of(chunk.iter().map(|id| id.as_uuid()));
+        for fact in fetch(session, sql, "read the events of orders").await? {
             facts.entry(fact.event.order_id()).or_default().push(fact);
         }
     }
     Ok(facts)
 }
 
-/// Runs a query that selects [`COLUMNS`]. It is not kept prepared: lists of any length would
-/// drive out the others.
+/// Runs a query that selects [`COLUMNS`].
 pub(crate) async fn fetch(
-    connection: &mut SqliteConnection,
-    query: &mut QueryBuilder<Sqlite>,
+    session: &mut Session,
+    sql: Sql,
     doing: &'static str,
 ) -> Result<Vec<StoredEvent>, Error> {
-    let query = query.build_query_as::<Row>().persistent(false);
-    let rows = query.fetch_all(connection).await.doing(doing)?;
+    let rows: Vec<Row> = session.fetch(sql, doing).await?;
     rows.into_iter().map(Row::read).collect()
 }

@@ -2,76 +2,80 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
-use sqlx::migrate::Migrator;
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
-};
+use sqlx::Connection as _;
 
-use crate::Error;
+use crate::backend::schema::{self, Migrated};
+use crate::backend::{Either, Pool, Session, postgres, sqlite};
+use crate::error::Doing;
+use crate::{Error, Options};
 
-static MIGRATIONS: Migrator = sqlx::migrate!();
-
-/// Settings of the order store.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Options {
-    /// `sqlite://` and the path of the database file, which is created where it is missing.
-    pub url: String,
-    /// Connections for reading, at least 1; writing has one of its own.
-    pub max_connections: u32,
-    /// How long to wait for another process that writes, and for a free connection, in
-    /// milliseconds.
-    pub busy_timeout_ms: u64,
-}
+/// How much later than PostgreSQL itself a statement is given up, in case the server has not
+/// answered at all.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// The order store; clones share its connections.
 #[derive(Debug, Clone)]
 pub struct Store {
-    /// One connection: SQLite takes one writer at a time, and a queue is fairer than its lock.
-    pub(crate) writer: SqlitePool,
-    pub(crate) readers: SqlitePool,
+    writer: Pool,
+    readers: Pool,
+    /// How long one statement may take.
+    limit: Duration,
 }
 
 impl Store {
-    /// Opens the database and brings its tables to this build's form. Several processes may open
-    /// the same file, also at the same time.
+    /// Opens the database, whose schema is brought to this build's version first where the
+    /// settings allow it. Several processes may open the same one, also at the same time.
+    ///
+    /// A database that goes away later is connected to again by itself.
     pub async fn open(options: &Options) -> Result<Self, Error> {
-        let patience = Duration::from_millis(options.busy_timeout_ms);
-        let connect = parse(&options.url)?
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            // A power cut may take the last batches with it, positions included: they are read
-            // from Kafka again.
-            .synchronous(SqliteSynchronous::Normal)
-            .busy_timeout(patience);
-        let pool = |connections| {
-            SqlitePoolOptions::new().max_connections(connections).acquire_timeout(patience)
+        prepare(options, options.auto_migrate).await?;
+        let ([writer, readers], limit) = match options.parse()? {
+            Either::Sqlite(connect) => (
+                sqlite::pools(connect, options).map(Either::Sqlite),
+                options.patience() + options.statement_timeout(),
+            ),
+            Either::Postgres(connect) => (
+                postgres::pools(connect, options).map(Either::Postgres),
+                options.statement_timeout() + GRACE,
+            ),
         };
-        let writer = pool(1).connect_with(connect.clone()).await.map_err(Error::Open)?;
-        migrate(&writer).await?;
-        let readers = pool(options.max_connections.max(1))
-            .connect_with(connect)
-            .await
-            .map_err(Error::Open)?;
-        Ok(Self { writer, readers })
+        Ok(Self { writer, readers, limit })
+    }
+
+    /// Brings the schema of the database to this build's version.
+    pub async fn migrate(options: &Options) -> Result<Migrated, Error> {
+        prepare(options, true).await
+    }
+
+    /// Closes all connections once they are free; whatever is asked later fails.
+    pub async fn close(&self) {
+        for pool in [&self.writer, &self.readers] {
+            match pool {
+                Either::Sqlite(pool) => pool.close().await,
+                Either::Postgres(pool) => pool.close().await,
+            }
+        }
+    }
+
+    pub(crate) async fn reader(&self, doing: &'static str) -> Result<Session, Error> {
+        Session::acquire(&self.readers, self.limit).await.doing(doing)
+    }
+
+    pub(crate) async fn writer(&self, doing: &'static str) -> Result<Session, Error> {
+        Session::acquire(&self.writer, self.limit).await.doing(doing)
     }
 }
 
-fn parse(url: &str) -> Result<SqliteConnectOptions, Error> {
-    let path = url.strip_prefix("sqlite://").ok_or(Error::Url(None))?;
-    // Each connection to a database in memory would see one of its own.
-    if path.is_empty() || path.contains(":memory:") || path.contains("mode=memory") {
-        return Err(Error::Url(None));
-    }
-    url.parse().map_err(|source| Error::Url(Some(source)))
-}
-
-/// Within one transaction, as other processes may be at it too.
-async fn migrate(writer: &SqlitePool) -> Result<(), Error> {
-    let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.map_err(Error::Open)?;
-    // `Migrator::run` on a connection gives a future that the compiler can't prove to be `Send`.
-    let all = None;
-    MIGRATIONS.run_direct(all, &mut *transaction, false).await.map_err(Error::Migrate)?;
-    transaction.commit().await.map_err(Error::Open)
+async fn prepare(options: &Options, may_migrate: bool) -> Result<Migrated, Error> {
+    let mut connection = match options.parse()? {
+        Either::Sqlite(connect) => Either::Sqlite(sqlite::connect(&connect).await?),
+        Either::Postgres(connect) => Either::Postgres(postgres::connect(&connect, options).await?),
+    };
+    let migrated = schema::ensure(&mut connection, may_migrate, options.patience()).await;
+    // It is not needed any more, so how it ends makes no difference.
+    let _ = match connection {
+        Either::Sqlite(connection) => connection.close().await,
+        Either::Postgres(connection) => connection.close().await,
+    };
+    migrated
 }

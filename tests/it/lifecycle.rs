@@ -5,11 +5,11 @@ use std::time::Duration;
 use reqwest::{Client, StatusCode};
 
 use crate::harness::process::Comanda;
-use crate::harness::{eventually, kafka};
+use crate::harness::{eventually, free_ports};
 
 #[tokio::test]
 async fn a_role_without_kafka_keeps_trying_says_so_and_stops_cleanly() {
-    let [nobody] = kafka::free_ports().unwrap();
+    let [nobody] = free_ports().unwrap();
     let brokers = format!("127.0.0.1:{nobody}");
     let mut registry = Comanda::start(&["sandbox", "registry", "--listen", "127.0.0.1:0"]);
     let registry = registry.banner("Registry").await;

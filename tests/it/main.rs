@@ -19,4 +19,5 @@ mod projectors;
 mod races;
 mod real_parts;
 mod sandbox;
+mod store;
 mod tail;

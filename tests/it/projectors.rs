@@ -7,29 +7,46 @@ use std::time::Duration;
 use comanda_schemas::{
     Event, NotificationEvent, OrderEvent, OrderId, PaymentEvent, Timestamp, Topic,
 };
-use comanda_store::{AnyEvent, Applied, Options, OrderStatus, Recorded, Store};
+use comanda_store::{
+    AnyEvent, Applied, Cursor, Filter, Options, OrderStatus, Page, Recorded, Store,
+};
 use rdkafka::Message as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 
 use crate::engine::place;
-use crate::harness::installation::Installation;
+use crate::harness::installation::{Installation, sqlite_url};
+use crate::harness::postgres;
 use crate::harness::process::Comanda;
-use crate::harness::{self, eventually, run_dir};
+use crate::harness::{self, eventually};
 
 const LIMIT: Duration = Duration::from_secs(90);
 const ORDERS: usize = 3_000;
 
-/// One that stood still while others took its partitions writes what it had read, late.
 #[tokio::test(flavor = "multi_thread")]
-async fn projectors_that_are_killed_and_frozen_leave_a_store_that_says_what_the_topics_say() {
+async fn projectors_that_are_killed_and_frozen_leave_a_sqlite_store_that_says_what_the_topics_say()
+{
     let Some(parts) = harness::real_parts().await else { return };
-    let _alone = harness::heavy().await;
+    kill_and_freeze(Installation::new(parts, "projectors").await).await;
+}
+
+/// Here they write at the same time; the frozen one holds locks.
+#[tokio::test(flavor = "multi_thread")]
+async fn projectors_that_are_killed_and_frozen_leave_a_postgresql_that_says_what_the_topics_say() {
+    let Some(server) = postgres::shared().await else { return };
+    let Some(parts) = harness::real_parts().await else { return };
     let mut installation = Installation::new(parts, "projectors").await;
+    installation.use_store(server.create_database().await);
+    kill_and_freeze(installation).await;
+}
+
+/// One that stood still while others took its partitions writes what it had read, late.
+async fn kill_and_freeze(mut installation: Installation) {
+    let _alone = harness::heavy().await;
     let mut provider = Comanda::start(&["sandbox", "payment", "--listen", "127.0.0.1:0"]);
     installation.set(format!("payment.provider_url={}", provider.banner("Payments").await));
     // Small, so that each kill meets a batch.
     installation.set("projector.batch_records=20".to_owned());
-    let store = open(&installation.store_url()).await;
+    let store = open(installation.store_url()).await;
     let _payment = installation.start(&["payment"]);
     let mut first = installation.start(&["projector"]);
     let mut second = installation.start(&["projector"]);
@@ -69,6 +86,26 @@ async fn projectors_that_are_killed_and_frozen_leave_a_store_that_says_what_the_
         assert_eq!(order, reference.order(id).await.unwrap(), "{id}");
         assert_eq!(order.unwrap().status, OrderStatus::Paid);
     }
+    let listed = listed_as_paid(&store).await;
+    assert_eq!(listed, listed_as_paid(&reference).await);
+    assert_eq!(listed.len(), ORDERS);
+}
+
+/// Ids of the paid orders, as lists show them.
+async fn listed_as_paid(store: &Store) -> Vec<OrderId> {
+    let filter = Filter { statuses: vec![OrderStatus::Paid], ..Filter::default() };
+    let (mut ids, mut after) = (Vec::new(), None);
+    loop {
+        let page = Page::Forward { first: 1_000, after };
+        let listing = store.orders(&filter, page).await.unwrap();
+        ids.extend(listing.orders.iter().map(|order| order.id));
+        match listing.orders.last() {
+            Some(last) if listing.has_next => {
+                after = Some(Cursor { placed_at: last.placed_at, id: last.id });
+            }
+            _ => return ids,
+        }
+    }
 }
 
 /// What happens to a projector in the middle of its work.
@@ -80,8 +117,15 @@ enum Fault {
     Freeze,
 }
 
+/// The store at `url`.
 pub async fn open(url: &str) -> Store {
-    let options = Options { url: url.to_owned(), max_connections: 2, busy_timeout_ms: 30_000 };
+    let options = Options {
+        url: url.to_owned(),
+        max_connections: 2,
+        busy_timeout_ms: 30_000,
+        statement_timeout_ms: 30_000,
+        auto_migrate: true,
+    };
     Store::open(&options).await.unwrap()
 }
 
@@ -133,8 +177,7 @@ pub async fn has_read_all<E: Event>(installation: &Installation, store: &Store) 
 
 /// A store of its own, to which each record was applied once, in order.
 pub async fn reference(installation: &Installation) -> Store {
-    let file = run_dir::folder("reference").join("orders.db");
-    let store = open(&format!("sqlite://{}", file.display())).await;
+    let store = open(&sqlite_url("reference")).await;
     apply_all::<OrderEvent>(installation, &store, AnyEvent::Order).await;
     apply_all::<PaymentEvent>(installation, &store, AnyEvent::Payment).await;
     apply_all::<NotificationEvent>(installation, &store, AnyEvent::Notification).await;

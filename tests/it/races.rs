@@ -211,7 +211,7 @@ async fn check_orders(
     events: &[OrderEvent],
     ledger: &Ledger,
 ) -> BTreeMap<&'static str, u64> {
-    let store = open(&installation.store_url()).await;
+    let store = open(installation.store_url()).await;
     has_read_all::<OrderEvent>(installation, &store).await;
     has_read_all::<PaymentEvent>(installation, &store).await;
     has_read_all::<NotificationEvent>(installation, &store).await;

@@ -160,6 +160,8 @@ impl House {
             url: format!("sqlite://{}", folder.path().join("orders.db").display()),
             max_connections: 4,
             busy_timeout_ms: 5_000,
+            statement_timeout_ms: 5_000,
+            auto_migrate: true,
         })
         .await?;
         let producing = comanda_producer::Options {

@@ -26,20 +26,36 @@ pub struct Service {
     names: TopicNames,
     registry: Registry,
     store: Store,
-    caught_up: watch::Sender<bool>,
+    /// End of the groups' names, where they are not those that projectors share.
+    apart: Option<String>,
+    progress: watch::Sender<Progress>,
+}
+
+/// How far a projector came.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Progress {
+    /// Records written to the store or skipped.
+    pub records: u64,
+    /// Whether the store has what was there at the start.
+    pub caught_up: bool,
 }
 
 /// Tells how a [`Service`] is doing; clones share it.
 #[derive(Debug, Clone)]
 pub struct Handle {
-    caught_up: watch::Receiver<bool>,
+    progress: watch::Receiver<Progress>,
 }
 
 impl Handle {
     /// Whether the store has everything that was in the partitions of this projector when it first
     /// got some. Stays true from then on.
     pub fn caught_up(&self) -> bool {
-        *self.caught_up.borrow()
+        self.progress.borrow().caught_up
+    }
+
+    /// Records that were written to the store or skipped since the start.
+    pub fn records(&self) -> u64 {
+        self.progress.borrow().records
     }
 }
 
@@ -53,13 +69,19 @@ impl Service {
         registry: Registry,
         store: Store,
     ) -> Self {
-        let caught_up = watch::Sender::new(false);
-        Self { options, kafka, names, registry, store, caught_up }
+        let progress = watch::Sender::default();
+        Self { options, kafka, names, registry, store, apart: None, progress }
+    }
+
+    /// Reads all partitions, whatever other projectors read: in groups of its own, whose names end
+    /// in `name`.
+    pub fn apart(self, name: String) -> Self {
+        Self { apart: Some(name), ..self }
     }
 
     /// A handle to it.
     pub fn handle(&self) -> Handle {
-        Handle { caught_up: self.caught_up.subscribe() }
+        Handle { progress: self.progress.subscribe() }
     }
 
     /// Follows the topics until `shutdown`. What is being written then is finished; the rest is
@@ -80,7 +102,7 @@ impl Service {
             options: self.options,
             registry: self.registry,
             store: self.store,
-            caught_up: self.caught_up,
+            progress: self.progress,
             shutdown: stop.clone(),
         };
         let supervise = async {
@@ -102,7 +124,10 @@ impl Service {
         shutdown: &CancellationToken,
     ) -> Result<Reader, Error> {
         let name = self.names.name(topic);
-        let group = self.names.projector_group(topic);
+        let mut group = self.names.projector_group(topic);
+        if let Some(name) = &self.apart {
+            group = format!("{group}-{name}");
+        }
         let config = client_config(&self.kafka, &group, &self.options);
         let reported = name.clone();
         let context = Context::with_statistics(move |found| lag::report(found, &reported));

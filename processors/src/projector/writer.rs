@@ -15,6 +15,7 @@ use super::metrics::{
     AGE_SECONDS, APPLY_SECONDS, BATCH_RECORDS, RECORDS_TOTAL, RETRIES_TOTAL, UNDECODABLE_TOTAL,
 };
 use super::options::Options;
+use super::service::Progress;
 
 /// It was asked to stop.
 #[derive(Debug)]
@@ -25,7 +26,7 @@ pub(super) struct Writer {
     pub options: Options,
     pub registry: Registry,
     pub store: Store,
-    pub caught_up: watch::Sender<bool>,
+    pub progress: watch::Sender<Progress>,
     pub shutdown: CancellationToken,
 }
 
@@ -38,7 +39,7 @@ impl Writer {
             let Ok(()) = self.write(batch).await else { break };
             if complete && caught_up.insert(topic) && caught_up.len() == Topic::ALL.len() {
                 info!("the store has everything that was in the topics at the start");
-                self.caught_up.send_replace(true);
+                self.progress.send_modify(|progress| progress.caught_up = true);
             }
         }
     }
@@ -56,6 +57,7 @@ impl Writer {
         histogram!(APPLY_SECONDS).record(began.elapsed());
         histogram!(BATCH_RECORDS).record(applied.len() as f64);
         counter!(RECORDS_TOTAL, "topic" => topic).increment(applied.len() as u64);
+        self.progress.send_modify(|progress| progress.records += applied.len() as u64);
         Ok(())
     }
 

@@ -5,9 +5,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail, ensure};
 use comanda_schemas::{Registry, RegistryOptions};
 
-use super::kafka::free_ports;
 use super::watched::Watched;
-use super::{downloads, run_dir};
+use super::{downloads, free_ports, run_dir};
 
 const START_LIMIT: Duration = Duration::from_secs(60);
 

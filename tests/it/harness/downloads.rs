@@ -1,6 +1,6 @@
-//! What the tests fetch, cached under `target/it`: Kafka and a registry through Maven, clients
-//! through npm and pip, a schema out of an npm package, Mailpit as a Go module. Versions are pinned
-//! here and in `clients/`.
+//! What the tests fetch, cached under `target/it`: Kafka, a registry and PostgreSQL through Maven,
+//! clients through npm and pip, a schema out of an npm package, Mailpit as a Go module. Versions are
+//! pinned here and in `clients/`.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -12,6 +12,7 @@ use super::run_dir::cache;
 
 const KAFKA: &str = "4.1.2";
 const APICURIO: &str = "2.6.13.Final";
+const POSTGRES: &str = "18.1.0";
 /// Ships the JSON schema of the compose specification.
 const DCLINT: &str = "3.1.0";
 const MAILPIT: &str = "v1.27.11";
@@ -76,6 +77,27 @@ pub fn mailpit() -> Result<PathBuf> {
         run(go.env("GOBIN", folder).env("CGO_ENABLED", "0").current_dir(folder))
     })?;
     Ok(folder.join("mailpit"))
+}
+
+/// A folder with PostgreSQL's server: `bin`, `lib`, `share`.
+pub fn postgres() -> Result<PathBuf> {
+    once(&format!("postgres-{POSTGRES}"), |folder| {
+        let machine = match std::env::consts::ARCH {
+            "aarch64" => "arm64v8",
+            _ => "amd64",
+        };
+        let binaries = format!("embedded-postgres-binaries-linux-{machine}");
+        let mut maven = maven("unpack");
+        // Where it leaves a note that the artifact was unpacked.
+        maven.current_dir(folder);
+        maven.arg(format!("-Dartifact=io.zonky.test.postgres:{binaries}:{POSTGRES}"));
+        run(maven.arg(format!("-DoutputDirectory={}", folder.display())))?;
+        let mut files = fs::read_dir(folder)?.flatten().map(|entry| entry.path());
+        let archive = files.find(|path| path.extension().is_some_and(|e| e == "txz"));
+        let archive = archive.context("no archive in the artifact")?;
+        run(Command::new("tar").arg("-xJf").arg(&archive).arg("-C").arg(folder))?;
+        Ok(fs::remove_file(archive)?)
+    })
 }
 
 /// A folder whose scripts can import what `clients/package.json` names.

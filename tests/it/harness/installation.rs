@@ -1,7 +1,6 @@
 //! An installation of comanda on the real broker and registry: topics of its own, the settings
 //! that its processes share.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +25,7 @@ pub type Place = (i32, i64);
 pub struct Installation {
     pub parts: &'static RealParts,
     pub names: TopicNames,
-    store: PathBuf,
+    store_url: String,
     settings: Vec<String>,
 }
 
@@ -39,13 +38,13 @@ impl Installation {
             payments: "payments".into(),
             notifications: "notifications".into(),
         };
-        let store = run_dir::folder(name).join("orders.db");
-        let mut installation = Self { parts, names, store, settings: Vec::new() };
+        let store_url = sqlite_url(name);
+        let mut installation = Self { parts, names, store_url, settings: Vec::new() };
         for setting in [
             format!("kafka.brokers={}", parts.kafka.brokers()),
             format!("registry.url={}", parts.registry.url()),
             format!("topics.prefix={}", installation.names.prefix),
-            format!("store.url={}", installation.store_url()),
+            format!("store.url={}", installation.store_url),
             "gateway.listen=127.0.0.1:0".to_owned(),
             format!(
                 "gateway.api_keys=[{{ name = \"it\", role = \"operator\", sha256 = \"{}\" }}]",
@@ -64,9 +63,15 @@ impl Installation {
         installation
     }
 
-    /// Where the order store is.
-    pub fn store_url(&self) -> String {
-        format!("sqlite://{}", self.store.display())
+    /// Where the order store is: a SQLite file, unless it was put elsewhere.
+    pub fn store_url(&self) -> &str {
+        &self.store_url
+    }
+
+    /// Puts the order store elsewhere, for what is started from now on.
+    pub fn use_store(&mut self, url: String) {
+        self.set(format!("store.url={url}"));
+        self.store_url = url;
     }
 
     /// Adds a setting, `section.key=value`, for what is started from now on.
@@ -150,6 +155,11 @@ impl Installation {
         })
         .await;
     }
+}
+
+/// URL of a SQLite file that does not exist yet.
+pub fn sqlite_url(name: &str) -> String {
+    format!("sqlite://{}", run_dir::folder(name).join("orders.db").display())
 }
 
 fn lag(client: &BaseConsumer, topic: &str) -> KafkaResult<i64> {

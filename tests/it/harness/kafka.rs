@@ -1,19 +1,19 @@
 //! A real Apache Kafka: one KRaft node, broker and controller, on free ports of 127.0.0.1.
 
 use std::fs;
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use comanda_schemas::KafkaOptions;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::{Offset, TopicPartitionList};
 
 use super::watched::Watched;
-use super::{downloads, eventually, run_dir};
+use super::{downloads, eventually, free_ports, run_dir};
 
 const START_LIMIT: Duration = Duration::from_secs(60);
 
@@ -160,6 +160,16 @@ impl Kafka {
         }
         Ok(())
     }
+
+    /// Deletes the records of a partition below an offset, as retention does.
+    pub async fn delete_records(&self, topic: &str, partition: i32, below: i64) -> Result<()> {
+        let admin: AdminClient<DefaultClientContext> =
+            self.options().client_config("it-admin").create()?;
+        let mut offsets = TopicPartitionList::new();
+        offsets.add_partition_offset(topic, partition, Offset::Offset(below))?;
+        admin.delete_records(&offsets, &AdminOptions::new()).await?;
+        Ok(())
+    }
 }
 
 fn launch(jars: &str, folder: &Path) -> Result<Watched> {
@@ -194,17 +204,4 @@ async fn answers(brokers: &str) -> Result<bool> {
     let ask = move || consumer.fetch_metadata(None, Duration::from_millis(500));
     let metadata = tokio::task::spawn_blocking(ask).await?;
     Ok(metadata.is_ok_and(|m| !m.brokers().is_empty()))
-}
-
-/// Ports that nobody has at this moment.
-pub fn free_ports<const N: usize>() -> Result<[u16; N]> {
-    let listeners: Vec<TcpListener> = (0..N)
-        .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
-        .collect::<Result<_, _>>()
-        .context("no free port")?;
-    let mut ports = [0; N];
-    for (port, listener) in ports.iter_mut().zip(&listeners) {
-        *port = listener.local_addr()?.port();
-    }
-    Ok(ports)
 }

@@ -6,7 +6,7 @@ use anyhow::{Result, bail, ensure};
 use reqwest::Client;
 use serde_json::Value;
 
-use super::kafka::free_ports;
+use super::free_ports;
 use super::watched::Watched;
 use super::{downloads, run_dir};
 

@@ -3,17 +3,20 @@
 //! - [`real_parts`]: one Apache Kafka and one Apicurio registry, shared by the whole run
 //! - [`installation`]: comanda on them, with topics of its own
 //! - [`mailpit`]: a real mailbox
+//! - [`postgres`]: a PostgreSQL, shared as well or a test's own
 //! - [`proxy`]: stands between a broker and its clients
 //! - [`process`]: the `comanda` binary as a child process; [`graphql`]: its gateway's client
 //! - [`tools`]: the prerequisites, and what happens where one is missing
 //! - [`downloads`]: what the tests fetch, cached under `target/it`
 
 pub mod apicurio;
+mod basics;
 pub mod downloads;
 pub mod graphql;
 pub mod installation;
 pub mod kafka;
 pub mod mailpit;
+pub mod postgres;
 pub mod process;
 pub mod proxy;
 pub mod run_dir;
@@ -21,11 +24,11 @@ pub mod tools;
 pub mod watched;
 
 use std::str::FromStr;
-use std::time::{Duration, Instant};
 
 use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
 
 use apicurio::Apicurio;
+pub use basics::{eventually, free_ports, unique};
 use kafka::Kafka;
 use tools::Tool;
 
@@ -70,30 +73,9 @@ pub async fn heavy() -> SemaphorePermit<'static> {
     ONE.acquire().await.expect("never closed")
 }
 
-/// Asks `probe` again and again until it gives something; panics, naming `what`, after `limit`.
-pub async fn eventually<T>(
-    what: &str,
-    limit: Duration,
-    mut probe: impl AsyncFnMut() -> Option<T>,
-) -> T {
-    let until = Instant::now() + limit;
-    loop {
-        if let Some(found) = probe().await {
-            return found;
-        }
-        assert!(Instant::now() < until, "not within {limit:?}: {what}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
 /// A number that the environment sets as `COMANDA_CHAOS_<name>`, for runs at full size.
 pub fn scale<T: FromStr>(name: &str, default: T) -> T {
     let name = format!("COMANDA_CHAOS_{name}");
     let Ok(text) = std::env::var(&name) else { return default };
     text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number"))
-}
-
-/// A text that no other test of this or an earlier run has used: prefix for topics and groups.
-pub fn unique(name: &str) -> String {
-    format!("{name}-{}-", &uuid::Uuid::new_v4().simple().to_string()[..8])
 }

@@ -94,6 +94,8 @@ impl Bench {
             url: self.database(),
             max_connections: 2,
             busy_timeout_ms: 5_000,
+            statement_timeout_ms: 5_000,
+            auto_migrate: true,
         };
         Store::open(&options).await.unwrap()
     }

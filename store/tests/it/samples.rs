@@ -6,10 +6,9 @@ use comanda_schemas::{
     Contact, Currency, FailureReason, NotificationEvent, NotificationEventType, Order, OrderEvent,
     OrderEventType, OrderId, OrderLine, Payment, PaymentEvent, PaymentEventType, Source, Timestamp,
 };
+use comanda_store::{AnyEvent, Applied, Recorded, StoredEvent};
 use proptest::prelude::*;
 use uuid::Uuid;
-
-use crate::{AnyEvent, Applied, Recorded, StoredEvent};
 
 pub fn order(total_minor: i64) -> Order {
     Order {

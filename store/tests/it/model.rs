@@ -5,8 +5,9 @@
 use comanda_schemas::{Order, OrderEvent, OrderEventType, PaymentEvent, PaymentEventType};
 use proptest::prelude::*;
 
-use crate::tests::samples::{Log, asked_for, order, result};
-use crate::{OrderStatus, StoredEvent, fold};
+use comanda_store::{OrderStatus, StoredEvent, fold};
+
+use crate::samples::{Log, asked_for, order, result};
 
 /// What a client asks for, and what it knows when it asks.
 #[derive(Debug, Clone)]

@@ -1,9 +1,9 @@
 use comanda_schemas::{OrderEvent, OrderEventType, OrderId, PaymentEventType};
+use comanda_store::{Cursor, Filter, OrderStatus, OrderView, Page, Store};
 use proptest::prelude::*;
 
-use super::samples::{Log, asked, result, seconds};
-use super::{TestStore, block_on};
-use crate::{Cursor, Filter, OrderStatus, OrderView, Page, Store};
+use crate::samples::{Log, asked, result, seconds};
+use crate::{TestStore, block_on};
 
 /// Orders of two customers, many placed in the same second, in three states.
 fn log(orders: &[(u8, i64, u8)]) -> Log {
@@ -93,45 +93,54 @@ proptest! {
         size in 1..5u32,
     ) {
         block_on(async {
-            let test = TestStore::open().await;
-            test.store.apply(&log(&orders).records).await.unwrap();
-            let mut all = Vec::new();
-            for n in 0..orders.len() {
-                let id = OrderId::derive("c-1", &format!("k-{n}"));
-                all.push(test.store.order(id).await.unwrap().unwrap());
+            for test in TestStore::each().await {
+                test.store.apply(&log(&orders).records).await.unwrap();
+                let mut all = Vec::new();
+                for n in 0..orders.len() {
+                    let id = OrderId::derive("c-1", &format!("k-{n}"));
+                    all.push(test.store.order(id).await.unwrap().unwrap());
+                }
+                all.retain(|order| passes(&filter, order));
+                all.sort_by_key(|order| std::cmp::Reverse((order.placed_at, order.id)));
+                let expected: Vec<_> = all.iter().map(|order| order.id).collect();
+                assert_eq!(walk(&test.store, &filter, size, true).await, expected);
+                assert_eq!(walk(&test.store, &filter, size, false).await, expected);
             }
-            all.retain(|order| passes(&filter, order));
-            all.sort_by_key(|order| std::cmp::Reverse((order.placed_at, order.id)));
-            let expected: Vec<_> = all.iter().map(|order| order.id).collect();
-            assert_eq!(walk(&test.store, &filter, size, true).await, expected);
-            assert_eq!(walk(&test.store, &filter, size, false).await, expected);
         });
     }
 }
 
 #[tokio::test]
 async fn an_order_in_a_list_is_what_it_is_alone() {
-    let test = TestStore::open().await;
-    test.store.apply(&log(&[(0, 1, 0), (1, 2, 1), (0, 3, 2)]).records).await.unwrap();
-    let page = Page::Forward { first: 10, after: None };
-    let listing = test.store.orders(&Filter::default(), page).await.unwrap();
-    assert_eq!(listing.orders.len(), 3);
-    for order in listing.orders {
-        assert_eq!(test.store.order(order.id).await.unwrap().as_ref(), Some(&order));
+    for test in TestStore::each().await {
+        test.store.apply(&log(&[(0, 1, 0), (1, 2, 1), (0, 3, 2)]).records).await.unwrap();
+        let page = Page::Forward { first: 10, after: None };
+        let listing = test.store.orders(&Filter::default(), page).await.unwrap();
+        assert_eq!(listing.orders.len(), 3);
+        for order in listing.orders {
+            assert_eq!(test.store.order(order.id).await.unwrap().as_ref(), Some(&order));
+        }
     }
 }
 
 #[tokio::test]
 async fn a_page_of_nothing_still_tells_what_lies_around_it() {
-    let test = TestStore::open().await;
-    test.store.apply(&log(&[(0, 1, 0), (0, 2, 0)]).records).await.unwrap();
-    let page = Page::Forward { first: 0, after: None };
-    let listing = test.store.orders(&Filter::default(), page).await.unwrap();
-    assert_eq!((listing.orders.len(), listing.has_next, listing.has_previous), (0, true, false));
+    for test in TestStore::each().await {
+        test.store.apply(&log(&[(0, 1, 0), (0, 2, 0)]).records).await.unwrap();
+        let page = Page::Forward { first: 0, after: None };
+        let listing = test.store.orders(&Filter::default(), page).await.unwrap();
+        assert_eq!(
+            (listing.orders.len(), listing.has_next, listing.has_previous),
+            (0, true, false)
+        );
 
-    let page = Page::Backward { last: 1, before: None };
-    let oldest = test.store.orders(&Filter::default(), page).await.unwrap();
-    let page = Page::Forward { first: 5, after: Some(cursor(&oldest.orders[0])) };
-    let listing = test.store.orders(&Filter::default(), page).await.unwrap();
-    assert_eq!((listing.orders.len(), listing.has_next, listing.has_previous), (0, false, true));
+        let page = Page::Backward { last: 1, before: None };
+        let oldest = test.store.orders(&Filter::default(), page).await.unwrap();
+        let page = Page::Forward { first: 5, after: Some(cursor(&oldest.orders[0])) };
+        let listing = test.store.orders(&Filter::default(), page).await.unwrap();
+        assert_eq!(
+            (listing.orders.len(), listing.has_next, listing.has_previous),
+            (0, false, true)
+        );
+    }
 }

@@ -1,9 +1,11 @@
-use comanda_schemas::{NotificationEventType, OrderEventType::*, PaymentEventType::*};
+use comanda_schemas::{
+    NotificationEventType, OrderEvent, OrderEventType::*, PaymentEvent, PaymentEventType,
+    PaymentEventType::*,
+};
+use comanda_store::{OrderStatus, OrderView, PaymentStatus, TimelineKind, fold};
 use proptest::prelude::*;
 
-use super::*;
-use crate::TimelineKind;
-use crate::tests::samples::{Log, asked, logs, order, order_id, result, seconds, told};
+use crate::samples::{Log, asked, logs, order, order_id, result, seconds, told};
 
 fn folded(log: &Log) -> OrderView {
     fold(&log.facts()).expect("an order event is among them")

@@ -1,0 +1,71 @@
+//! The order store of the roles: opened as soon as it is there, and watched.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use comanda_schemas::headers;
+use comanda_store::{Options, Store};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::admin::Readiness;
+use crate::config::without_login;
+
+/// Wait between two tries to open the store, and between two looks at whether it answers.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// Opens the store for `part`, as soon as the database answers; `None` when the shutdown came
+/// first. A mistake in the settings, or a schema that this build can't use, is an error at once.
+pub async fn open(
+    options: &Options,
+    part: &'static str,
+    readiness: &Readiness,
+    shutdown: &CancellationToken,
+) -> Result<Option<Store>> {
+    let url = without_login(&options.url);
+    readiness.add(part, || Err("waits for the order store".to_owned()));
+    loop {
+        match Store::open(options).await {
+            Ok(store) => {
+                info!(url, "order store opened");
+                return Ok(Some(store));
+            }
+            Err(error) if error.is_passing() => {
+                let error = headers::error_chain(&error);
+                warn!(part, url, error, "the order store is away, trying again");
+            }
+            Err(error) => {
+                return Err(error).with_context(|| format!("opening the order store {url}"));
+            }
+        }
+        if shutdown.run_until_cancelled(tokio::time::sleep(PAUSE)).await.is_none() {
+            return Ok(None);
+        }
+    }
+}
+
+/// Asks the store again and again whether it is there, until `shutdown`, and lets `/readyz` know.
+pub fn watch(store: Store, readiness: &Readiness, shutdown: CancellationToken) {
+    let answers = Arc::new(AtomicBool::new(true));
+    let state = answers.clone();
+    readiness.add("store", move || {
+        let answers = state.load(Ordering::Acquire);
+        answers.then_some(()).ok_or_else(|| "does not answer".to_owned())
+    });
+    tokio::spawn(async move {
+        while shutdown.run_until_cancelled(tokio::time::sleep(PAUSE)).await.is_some() {
+            let failure = store.positions().await.err();
+            let did_answer = answers.swap(failure.is_none(), Ordering::AcqRel);
+            match failure {
+                None if !did_answer => info!("the order store answers again"),
+                Some(error) if did_answer => {
+                    let error = headers::error_chain(&error);
+                    warn!(error, "the order store does not answer");
+                }
+                _ => {}
+            }
+        }
+    });
+}

@@ -1,0 +1,46 @@
+//! How SQLite is opened.
+
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{ConnectOptions as _, SqliteConnection};
+
+use crate::{Error, Options};
+
+/// What the URL of a SQLite store begins with.
+pub(crate) const SCHEME: &str = "sqlite://";
+
+/// How to connect; the file is created where it is missing.
+pub(crate) fn parse(options: &Options) -> Result<SqliteConnectOptions, Error> {
+    let path = options.url.strip_prefix(SCHEME).ok_or(Error::Url(None))?;
+    // Each connection to a database in memory would see one of its own.
+    if path.is_empty() || path.contains(":memory:") || path.contains("mode=memory") {
+        return Err(Error::Url(None));
+    }
+    let connect: SqliteConnectOptions =
+        options.url.parse().map_err(|source| Error::Url(Some(source)))?;
+    Ok(connect
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        // A power cut may take the last batches with it, positions included: it takes the
+        // projector too, which reads them from Kafka again.
+        .synchronous(SqliteSynchronous::Normal)
+        .busy_timeout(options.patience()))
+}
+
+/// A connection outside the pools.
+pub(crate) async fn connect(connect: &SqliteConnectOptions) -> Result<SqliteConnection, Error> {
+    connect.connect().await.map_err(Error::Open)
+}
+
+/// The pool of the writer, then that of the readers; nothing is connected yet.
+pub(crate) fn pools(connect: SqliteConnectOptions, options: &Options) -> [SqlitePool; 2] {
+    let pool = |connections| {
+        let pool = SqlitePoolOptions::new().max_connections(connections);
+        pool.acquire_timeout(options.patience())
+    };
+    // SQLite takes one writer at a time, and a queue is fairer than its lock.
+    let writer = pool(1).connect_lazy_with(connect.clone());
+    let readers = connect.pragma("query_only", "ON");
+    [writer, pool(options.max_connections.max(1)).connect_lazy_with(readers)]
+}

@@ -1,0 +1,116 @@
+use comanda_store::{Error, Migrated, Options, Store};
+
+use crate::{TestStore, execute, harness, options, sqlite_url};
+
+/// The newest version of each schema.
+const NEWEST: [i64; 2] = [2, 1];
+
+/// A new, empty database of each kind.
+async fn empty_databases() -> (Vec<Options>, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut urls = vec![sqlite_url(&folder)];
+    if let Some(server) = harness::postgres::shared().await {
+        urls.push(server.create_database().await);
+    }
+    (urls.into_iter().map(options).collect(), folder)
+}
+
+#[tokio::test]
+async fn processes_that_open_a_new_store_at_once_all_succeed() {
+    let (databases, _folder) = empty_databases().await;
+    for options in databases {
+        let opening: Vec<_> = (0..6)
+            .map(|_| {
+                let options = options.clone();
+                tokio::spawn(async move { Store::open(&options).await })
+            })
+            .collect();
+        for opened in opening {
+            let store = opened.await.unwrap().unwrap();
+            assert_eq!(store.positions().await.unwrap(), []);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_url_that_names_no_database_is_refused() {
+    for url in [
+        "orders.db",
+        "sqlite::memory:",
+        "sqlite://",
+        "sqlite://x?mode=memory",
+        "mysql://x",
+        "postgres://h:port/x",
+    ] {
+        let options = options(url.into());
+        assert!(matches!(options.validate(), Err(Error::Url(_))), "{url}");
+        assert!(matches!(Store::open(&options).await, Err(Error::Url(_))), "{url}");
+    }
+    for url in ["sqlite://orders.db", "postgres://h/x", "postgresql://u:p@h:1/x?sslmode=require"] {
+        options(url.into()).validate().unwrap();
+    }
+    let none = Options { max_connections: 0, ..options("sqlite://orders.db".into()) };
+    assert!(matches!(none.validate(), Err(Error::Settings)));
+}
+
+#[tokio::test]
+async fn what_is_missing_is_told_from_what_is_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}/missing/orders.db", folder.path().display());
+    let error = Store::open(&options(url)).await.unwrap_err();
+    assert!(matches!(&error, Error::Open(_)) && !error.is_passing(), "{error:?}");
+
+    let [nobody] = harness::free_ports().unwrap();
+    let url = format!("postgres://comanda@127.0.0.1:{nobody}/orders");
+    let error = Store::open(&options(url)).await.unwrap_err();
+    assert!(matches!(&error, Error::Open(_)) && error.is_passing(), "{error:?}");
+
+    let Some(server) = harness::postgres::shared().await else { return };
+    let error = Store::open(&options(server.url("missing"))).await.unwrap_err();
+    assert!(matches!(&error, Error::Open(_)) && !error.is_passing(), "{error:?}");
+}
+
+#[tokio::test]
+async fn an_older_schema_is_migrated_only_where_that_is_allowed() {
+    let (databases, _folder) = empty_databases().await;
+    for (options, to) in databases.into_iter().zip(NEWEST) {
+        let manual = Options { auto_migrate: false, ..options };
+        let refused = Store::open(&manual).await.unwrap_err();
+        assert!(matches!(refused, Error::Schema { found: 0, .. }), "{refused:?}");
+        assert!(refused.to_string().contains("comanda store migrate"), "{refused}");
+        assert!(!refused.is_passing());
+
+        assert_eq!(Store::migrate(&manual).await.unwrap(), Migrated { from: 0, to });
+        assert_eq!(Store::migrate(&manual).await.unwrap(), Migrated { from: to, to });
+        Store::open(&manual).await.unwrap().positions().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_schema_of_a_newer_build_is_refused_and_left_alone() {
+    for test in TestStore::each().await {
+        let newer = "INSERT INTO _sqlx_migrations \
+                     (version, description, success, checksum, execution_time) \
+                     VALUES (99, 'of a newer build', true, '', 0)";
+        test.execute(newer).await;
+        let refused = Store::open(&test.options).await.unwrap_err();
+        assert!(matches!(refused, Error::Schema { found: 99, .. }), "{refused:?}");
+        assert!(refused.to_string().contains("newer build"), "{refused}");
+        assert!(matches!(Store::migrate(&test.options).await, Err(Error::Schema { .. })));
+    }
+}
+
+/// The file of a store that was made before there was a second migration.
+#[tokio::test]
+async fn a_file_of_the_first_version_is_brought_up_to_date() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = options(sqlite_url(&folder));
+    Store::migrate(&options).await.unwrap();
+    execute(
+        &options.url,
+        "DROP INDEX orders_by_status; DELETE FROM _sqlx_migrations WHERE version > 1",
+    )
+    .await;
+    let migrated = Store::migrate(&options).await.unwrap();
+    assert_eq!(migrated, Migrated { from: 1, to: NEWEST[0] });
+}
