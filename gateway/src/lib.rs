@@ -20,6 +20,7 @@ mod input;
 mod introspection;
 mod limits;
 mod log;
+mod lookup;
 pub mod metrics;
 mod params;
 mod place;

@@ -16,6 +16,7 @@ use crate::auth::Principal;
 use crate::failure::{Code, Failure};
 use crate::input::PlaceOrder;
 use crate::log::{self, Log};
+use crate::lookup::Lookup;
 use crate::metrics::PLACEMENTS_TOTAL;
 use crate::progress::Progress;
 use crate::publisher::Publisher;
@@ -74,6 +75,7 @@ impl Known {
 pub(crate) struct Placing {
     publisher: Publisher,
     store: Store,
+    lookup: Lookup,
     registry: Registry,
     /// Name of the orders topic.
     topic: Arc<str>,
@@ -98,7 +100,8 @@ impl Placing {
         let recent = Arc::new(Recent::new(max_recent, recent_age));
         let (store, topic) = (log.store.clone(), log.names.name(Topic::Orders).into());
         let log = Log::start(log, recent.clone(), max_recent);
-        Self { publisher, store, registry, topic, recent, log }
+        let lookup = Lookup::new(store.clone());
+        Self { publisher, store, lookup, registry, topic, recent, log }
     }
 
     /// Places an order, or finds that the same request placed it before.
@@ -265,7 +268,7 @@ impl Placing {
     /// What the order store has.
     async fn in_store(&self, wanted: &PlaceOrder) -> Result<Option<Earlier>, Refused> {
         let id = wanted.order_id();
-        let found = self.store.placement(id).await.map_err(|e| Refused::Failed(e.into()))?;
+        let found = self.lookup.placement(id).await.map_err(Refused::Failed)?;
         Ok(found.map(|found| Earlier {
             fingerprint: found.fingerprint.into(),
             // The id follows from the customer, too.

@@ -1,10 +1,12 @@
 //! Reading orders and positions.
 
+use std::collections::HashMap;
+
 use comanda_schemas::{OrderEvent, OrderEventType, OrderId};
 use sqlx::FromRow;
 
 use crate::backend::{Id, Session, Text};
-use crate::rows::{COLUMNS, facts_of, fetch};
+use crate::rows::{CHUNK, COLUMNS, facts_of, fetch};
 use crate::{
     AnyEvent, Error, OrderView, Placement, Position, Store, StoredEvent, fingerprint, fold,
 };
@@ -50,19 +52,29 @@ impl Store {
 
     /// How an order was first asked for; `None` until that was applied.
     pub async fn placement(&self, id: OrderId) -> Result<Option<Placement>, Error> {
-        let doing = "read how an order was placed";
-        let event_id = OrderEvent::derive_id(id, 1, OrderEventType::Placed);
+        Ok(self.placements(&[id]).await?.remove(&id))
+    }
+
+    /// How each of `orders` was first asked for; those of which that was not applied are missing.
+    pub async fn placements(
+        &self,
+        orders: &[OrderId],
+    ) -> Result<HashMap<OrderId, Placement>, Error> {
+        let doing = "read how orders were placed";
         let mut session = self.reader(doing).await?;
-        let mut sql = session.sql(format!("SELECT {COLUMNS} FROM events WHERE event_id = "));
-        sql.bind(Id(event_id));
-        let found = fetch(&mut session, sql, doing).await?;
-        Ok(found.into_iter().find_map(|StoredEvent { at, event }| match event {
-            AnyEvent::Order(event) => Some(Placement {
-                fingerprint: fingerprint(&event.customer_id, &event.order),
-                receipt: at,
-            }),
-            AnyEvent::Payment(_) | AnyEvent::Notification(_) => None,
-        }))
+        let mut placements = HashMap::with_capacity(orders.len());
+        for chunk in orders.chunks(CHUNK) {
+            let mut sql = session.sql(format!("SELECT {COLUMNS} FROM events WHERE event_id"));
+            let placed = |id: &OrderId| OrderEvent::derive_id(*id, 1, OrderEventType::Placed);
+            sql.one_of(chunk.iter().map(placed));
+            for StoredEvent { at, event } in fetch(&mut session, sql, doing).await? {
+                if let AnyEvent::Order(event) = event {
+                    let fingerprint = fingerprint(&event.customer_id, &event.order);
+                    placements.insert(event.order_id, Placement { fingerprint, receipt: at });
+                }
+            }
+        }
+        Ok(placements)
     }
 }
 

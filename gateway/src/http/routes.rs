@@ -13,7 +13,6 @@ use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING};
 use http::{HeaderMap, Method, Response, StatusCode};
 use tracing::error;
 use warp::filters::path::FullPath;
-use warp::ws::Ws;
 use warp::{Filter, Rejection, Reply};
 
 use super::accept::{Events, Media};
@@ -60,13 +59,9 @@ pub(crate) fn routes(
 ) -> impl Filter<Extract = (impl Reply,), Error = Infallible> + Clone {
     let sockets = gateway.clone();
     let socket = warp::path!("graphql")
-        .and(warp::ws())
+        .and(ws::handshake())
         .and(warp::ext::get::<Sender>())
-        .and(warp::header::headers_cloned())
-        .map(move |upgrade: Ws, sender, headers| {
-            let gateway = sockets.clone();
-            ws::upgrade(upgrade, sender, headers, gateway)
-        });
+        .map(move |handshake, sender| ws::upgrade(handshake, sender, sockets.clone()));
     let query = warp::query::raw().or(warp::any().map(String::new)).unify();
     let plain = warp::ext::get::<Sender>()
         .and(warp::method())

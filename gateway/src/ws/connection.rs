@@ -4,14 +4,19 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use http::HeaderMap;
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
-use warp::ws::{Message, WebSocket};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 use super::operation::Operations;
 use super::protocol::{Close, FromClient, FromGateway};
@@ -22,6 +27,9 @@ use crate::metrics::{Held, WEBSOCKETS};
 use crate::params::{Params, problem};
 use crate::rate::Prepaid;
 use crate::schema::Asker;
+
+/// An open WebSocket.
+pub(super) type WebSocket = WebSocketStream<TokioIo<Upgraded>>;
 
 /// How long the client may take to answer a close frame.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -114,7 +122,7 @@ impl Connection {
                     if heard.elapsed() > sockets.ping * 2 {
                         return None;
                     }
-                    Some(Message::ping(""))
+                    Some(Message::Ping(Bytes::new()))
                 }
                 () = sockets.shutdown.cancelled(), if !self.is_closing => {
                     self.is_closing = true;
@@ -135,10 +143,10 @@ impl Connection {
         if message.is_ping() || message.is_pong() {
             return CARRY_ON;
         }
-        let Ok(text) = message.to_str() else {
+        let Message::Text(text) = message else {
             return ControlFlow::Break(Close::bad_message("it is not text"));
         };
-        match serde_json::from_str(text) {
+        match serde_json::from_str(text.as_str()) {
             Err(error) => {
                 let problem = problem(&error, "a message of graphql-transport-ws");
                 ControlFlow::Break(Close::bad_message(&problem))
@@ -239,7 +247,10 @@ async fn say_farewell(
     close: Option<Close>,
 ) {
     let said = match close {
-        Some(Close { code, reason }) => sink.send(Message::close_with(code, reason)).await,
+        Some(Close { code, reason }) => {
+            let frame = CloseFrame { code: code.into(), reason: reason.into() };
+            sink.send(Message::Close(Some(frame))).await
+        }
         None => sink.close().await,
     };
     if said.is_ok() {

@@ -6,4 +6,4 @@ mod operation;
 mod protocol;
 mod upgrade;
 
-pub(crate) use upgrade::{Sockets, upgrade};
+pub(crate) use upgrade::{Sockets, handshake, upgrade};

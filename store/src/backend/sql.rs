@@ -7,7 +7,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Encode, FromRow, Postgres, QueryBuilder, Sqlite, Type};
 use uuid::Uuid;
 
-use super::{Either, Id};
+use super::Either;
 
 /// A value that both databases take.
 pub(crate) trait Value<'t>:
@@ -60,13 +60,10 @@ impl Sql {
     pub fn one_of(&mut self, ids: impl Iterator<Item = Uuid>) -> &mut Self {
         match &mut self.builder {
             Either::Sqlite(builder) => {
-                builder.push(" IN (");
-                let mut list = builder.separated(", ");
-                for id in ids {
-                    list.push_bind(Id(id));
-                }
-                builder.push(")");
-                self.is_kept = false;
+                // One value for a list of any length, so that the statement stays the same.
+                let list: Vec<String> = ids.map(|id| id.hyphenated().to_string()).collect();
+                let list = serde_json::Value::from(list).to_string();
+                builder.push(" IN (SELECT value FROM json_each(").push_bind(list).push("))");
             }
             Either::Postgres(builder) => {
                 builder.push(" = ANY(").push_bind(ids.collect::<Vec<_>>()).push(")");

@@ -36,7 +36,9 @@ pub(crate) async fn connect(connect: &SqliteConnectOptions) -> Result<SqliteConn
 /// The pool of the writer, then that of the readers; nothing is connected yet.
 pub(crate) fn pools(connect: SqliteConnectOptions, options: &Options) -> [SqlitePool; 2] {
     let pool = |connections| {
-        let pool = SqlitePoolOptions::new().max_connections(connections);
+        // A connection to a file does not go away by itself; asking it each time costs as much as
+        // a small query.
+        let pool = SqlitePoolOptions::new().max_connections(connections).test_before_acquire(false);
         pool.acquire_timeout(options.patience())
     };
     // SQLite takes one writer at a time, and a queue is fairer than its lock.
