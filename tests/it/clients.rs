@@ -165,7 +165,7 @@ async fn schemathesis_finds_no_failure_of_the_server() {
     let found =
         report.lines().filter(|line| line.starts_with("  ❌ ST") && !line.contains("ST206"));
     assert_eq!(found.collect::<Vec<_>>(), [""; 0], "{report}");
-    let whole = report.contains("Tested: 4") && report.contains("Test cases:");
+    let whole = report.contains("Tested: 7") && report.contains("Test cases:");
     assert!(whole && !report.contains("Errors:"), "{report}");
     assert!(up.is_running() && !up.output().contains("panicked"));
 }

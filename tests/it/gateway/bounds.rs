@@ -26,6 +26,7 @@ async fn orders_beyond_what_may_be_in_flight_are_refused_while_the_broker_stands
     let mut installation = Installation::new(parts, "bounds").await;
     // Those that are in flight wait for the broker.
     installation.set("producer.delivery_timeout_ms=120000".to_owned());
+    installation.set("gateway.request_timeout_ms=200000".to_owned());
     installation.set(format!("producer.max_in_flight_records={RECORDS}"));
     for max_bytes in [1 << 20, BYTES] {
         installation.set(format!("producer.max_in_flight_bytes={max_bytes}"));

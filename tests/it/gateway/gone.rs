@@ -40,6 +40,7 @@ async fn nothing_is_done_for_a_client_that_is_gone_before_it_has_asked() {
     let Some(parts) = harness::real_parts().await else { return };
     let mut installation = Installation::new(parts, "gone").await;
     installation.set("gateway.receipt_wait_ms=600000".to_owned());
+    installation.set("gateway.request_timeout_ms=700000".to_owned());
     let (mut process, gateway) = installation.start_gateway().await;
     let admin = Admin::of(&mut process).await;
 
@@ -72,6 +73,7 @@ async fn an_order_that_is_on_its_way_goes_on_without_its_client_and_is_told_to_t
     let Some(parts) = harness::own_parts().await else { return };
     let mut installation = Installation::new(parts, "left").await;
     installation.set("producer.delivery_timeout_ms=120000".to_owned());
+    installation.set("gateway.request_timeout_ms=200000".to_owned());
     let (mut process, gateway) = installation.start_gateway().await;
     let admin = Admin::of(&mut process).await;
     assert!(place(&gateway, &order("before")).await.placed().is_some());
