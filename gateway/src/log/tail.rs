@@ -79,7 +79,10 @@ impl Tail {
             // An open transaction of a redrive must not hold up placements.
             .set("isolation.level", "read_uncommitted")
             .set("auto.offset.reset", "earliest")
-            .set("fetch.wait.max.ms", "100")
+            // Few and large: with an answer for every record that comes in, reading would cost the
+            // broker and us as much as writing. Who waits for this reader waits this much longer.
+            .set("fetch.wait.max.ms", "10")
+            .set("fetch.min.bytes", "65536")
             .set("fetch.error.backoff.ms", "100")
             .set("fetch.queue.backoff.ms", "50")
             .set("queued.max.messages.kbytes", "16384");
