@@ -113,7 +113,8 @@ async fn a_provider_that_is_away_for_all_is_left_alone_but_for_a_probe() {
         tokio::task::yield_now().await;
     };
     assert_eq!(probe.r#type, PaymentEventType::Succeeded);
-    emitted(payment.handle(&input(placed(), 1)).await);
+    let other = event(OrderEventType::Placed, 2);
+    emitted(payment.handle(&input(other, 1)).await);
     assert_eq!(provider.charges().await.len(), 3, "two more");
 }
 
