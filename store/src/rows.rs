@@ -9,8 +9,9 @@ use sqlx::FromRow;
 use crate::backend::{Id, Session, Sql};
 use crate::{AnyEvent, Error, Recorded, StoredEvent};
 
-/// Values of one statement that come from a list: lists beyond it take several statements.
-/// SQLite binds at most 32,766 values a statement, PostgreSQL 65,535; a row has up to eight.
+/// Values of one statement that come from a list: lists beyond it take several statements. SQLite
+/// binds at most 32,766 values a statement, and a row has up to eight; a reader's list is one value,
+/// and is cut so that no statement takes long.
 pub(crate) const CHUNK: usize = 500;
 
 /// The columns that [`Row`] reads.

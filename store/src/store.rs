@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use sqlx::Connection as _;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::sqlite::SqliteConnectOptions;
 
 use crate::backend::schema::{self, Migrated};
 use crate::backend::{Either, Pool, Session, postgres, sqlite};
@@ -28,8 +30,9 @@ impl Store {
     ///
     /// A database that goes away later is connected to again by itself.
     pub async fn open(options: &Options) -> Result<Self, Error> {
-        prepare(options, options.auto_migrate).await?;
-        let ([writer, readers], limit) = match options.parse()? {
+        let connect = options.parse()?;
+        prepare(&connect, options, options.auto_migrate).await?;
+        let ([writer, readers], limit) = match connect {
             Either::Sqlite(connect) => (
                 sqlite::pools(connect, options).map(Either::Sqlite),
                 options.patience() + options.statement_timeout(),
@@ -44,7 +47,7 @@ impl Store {
 
     /// Brings the schema of the database to this build's version.
     pub async fn migrate(options: &Options) -> Result<Migrated, Error> {
-        prepare(options, true).await
+        prepare(&options.parse()?, options, true).await
     }
 
     /// Closes all connections once they are free; whatever is asked later fails.
@@ -66,10 +69,14 @@ impl Store {
     }
 }
 
-async fn prepare(options: &Options, may_migrate: bool) -> Result<Migrated, Error> {
-    let mut connection = match options.parse()? {
-        Either::Sqlite(connect) => Either::Sqlite(sqlite::connect(&connect).await?),
-        Either::Postgres(connect) => Either::Postgres(postgres::connect(&connect, options).await?),
+async fn prepare(
+    connect: &Either<SqliteConnectOptions, PgConnectOptions>,
+    options: &Options,
+    may_migrate: bool,
+) -> Result<Migrated, Error> {
+    let mut connection = match connect {
+        Either::Sqlite(connect) => Either::Sqlite(sqlite::connect(connect, options).await?),
+        Either::Postgres(connect) => Either::Postgres(postgres::connect(connect, options).await?),
     };
     let migrated = schema::ensure(&mut connection, may_migrate, options.patience()).await;
     // It is not needed any more, so how it ends makes no difference.

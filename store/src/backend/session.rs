@@ -103,24 +103,8 @@ impl Session {
     }
 
     /// Runs a statement without rows, or whose rows nobody needs.
-    pub async fn execute(&mut self, mut sql: Sql, doing: &'static str) -> Result<(), Error> {
-        self.is_running = true;
-        let done = async {
-            match (&mut sql.builder, &mut self.connection) {
-                (Either::Sqlite(query), Either::Sqlite(connection)) => {
-                    let query = query.build().persistent(sql.is_kept);
-                    query.execute(&mut **connection).await.map(|_| ())
-                }
-                (Either::Postgres(query), Either::Postgres(connection)) => {
-                    let query = query.build().persistent(sql.is_kept);
-                    query.execute(&mut **connection).await.map(|_| ())
-                }
-                _ => unreachable!("a session runs the statements that it has made"),
-            }
-        };
-        within(self.limit, done).await.doing(doing)?;
-        self.is_running = false;
-        Ok(())
+    pub async fn execute(&mut self, sql: Sql, doing: &'static str) -> Result<(), Error> {
+        self.fetch::<()>(sql, doing).await.map(drop)
     }
 }
 

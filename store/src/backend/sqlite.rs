@@ -1,5 +1,7 @@
 //! How SQLite is opened.
 
+use std::time::{Duration, Instant};
+
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
@@ -9,6 +11,9 @@ use crate::{Error, Options};
 
 /// What the URL of a SQLite store begins with.
 pub(crate) const SCHEME: &str = "sqlite://";
+
+/// How long after "busy" a new file is opened again.
+const BUSY_PAUSE: Duration = Duration::from_millis(10);
 
 /// How to connect; the file is created where it is missing.
 pub(crate) fn parse(options: &Options) -> Result<SqliteConnectOptions, Error> {
@@ -21,16 +26,30 @@ pub(crate) fn parse(options: &Options) -> Result<SqliteConnectOptions, Error> {
         options.url.parse().map_err(|source| Error::Url(Some(source)))?;
     Ok(connect
         .create_if_missing(true)
-        .journal_mode(SqliteJournalMode::Wal)
         // A power cut may take the last batches with it, positions included: it takes the
         // projector too, which reads them from Kafka again.
         .synchronous(SqliteSynchronous::Normal)
         .busy_timeout(options.patience()))
 }
 
-/// A connection outside the pools.
-pub(crate) async fn connect(connect: &SqliteConnectOptions) -> Result<SqliteConnection, Error> {
-    connect.connect().await.map_err(Error::Open)
+/// A connection outside the pools, which also gives a new file its journal; it keeps that.
+///
+/// Where several change the journal at once, SQLite says "busy" to all but one of them without
+/// waiting (two that hold a read lock and wait to write would wait forever), so they try again.
+pub(crate) async fn connect(
+    connect: &SqliteConnectOptions,
+    options: &Options,
+) -> Result<SqliteConnection, Error> {
+    let connect = connect.clone().journal_mode(SqliteJournalMode::Wal);
+    let give_up = Instant::now() + options.patience();
+    loop {
+        match connect.connect().await.map_err(Error::Open) {
+            Err(busy) if busy.is_passing() && Instant::now() < give_up => {
+                tokio::time::sleep(BUSY_PAUSE).await;
+            }
+            done => return done,
+        }
+    }
 }
 
 /// The pool of the writer, then that of the readers; nothing is connected yet.
