@@ -1,10 +1,13 @@
 //! Membership of a consumer group: what the group decides, kept for the polling thread to act on.
 //!
-//! Everything here is called on that one thread, librdkafka's callbacks included.
+//! Everything here is called on that one thread, librdkafka's callbacks included; but for the end of
+//! a consumer that somebody else still has.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
+use comanda_schemas::scan::partitions;
 use comanda_schemas::{log_error, log_line};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
@@ -32,8 +35,8 @@ pub(crate) fn configure(config: &mut ClientConfig, group: &str, session_timeout_
         .set("queued.max.messages.kbytes", "16384");
 }
 
-/// What the group decided; the member answers with an assign or unassign of its own.
-#[derive(Debug)]
+/// What the group decided; the member answers with [`take_over`] or [`give_back`].
+#[derive(Debug, Clone)]
 pub(crate) enum Rebalance {
     Assigned(Vec<i32>),
     /// `lost`: another process may own them already.
@@ -71,13 +74,17 @@ impl Context {
         self.state.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    /// The next decision to act on.
+    /// The next decision to act on; the same one until it is answered.
     pub fn decision(&self) -> Option<Rebalance> {
-        self.state().decisions.pop_front()
+        self.state().decisions.front().cloned()
+    }
+
+    fn answered(&self) {
+        self.state().decisions.pop_front();
     }
 
     /// From now on decisions are obeyed at once: the member is done and is leaving.
-    pub fn close(&self) {
+    fn close(&self) {
         self.state().closing = true;
     }
 }
@@ -141,6 +148,7 @@ pub(crate) fn take_over(
     paused: bool,
 ) -> Result<(), KafkaError> {
     answer(consumer, list, true)?;
+    consumer.context().answered();
     // librdkafka keeps a partition's pause over its unassignment: one that was paused when it was
     // given away would come back paused, and one that comes while we are paused would not be.
     if paused { consumer.pause(list) } else { consumer.resume(list) }
@@ -152,18 +160,24 @@ pub(crate) fn give_back(
     topic: &str,
     partitions: &[i32],
 ) -> Result<(), KafkaError> {
-    answer(consumer, &list_of(topic, partitions), false)
+    answer(consumer, &list_of(topic, partitions), false)?;
+    consumer.context().answered();
+    Ok(())
 }
 
-/// Answers a decision without taking anything.
-pub(crate) fn obey(consumer: &BaseConsumer<Context>, topic: &str, decision: Rebalance) {
-    let answered = match decision {
-        Rebalance::Assigned(_) => answer(consumer, &TopicPartitionList::new(), true),
-        Rebalance::Revoked { partitions, .. } => give_back(consumer, topic, &partitions),
-    };
-    if let Err(error) = answered {
-        warn!(%error, "leaving the group");
-    }
+/// Stops or resumes the fetching of all partitions.
+pub(crate) fn set_paused(consumer: &BaseConsumer<Context>, paused: bool) -> Result<(), KafkaError> {
+    let assignment = consumer.assignment()?;
+    if paused { consumer.pause(&assignment) } else { consumer.resume(&assignment) }
+}
+
+/// Whether `topic` exists; blocks for `limit` at the most.
+pub(crate) fn has_topic(
+    consumer: &BaseConsumer<Context>,
+    topic: &str,
+    limit: Duration,
+) -> Result<bool, KafkaError> {
+    Ok(!partitions(consumer, topic, limit)?.is_empty())
 }
 
 /// Closes the consumer, however its user ends: whatever the group decides or has decided is obeyed,
@@ -178,7 +192,16 @@ impl Drop for Closing {
     fn drop(&mut self) {
         self.consumer.context().close();
         while let Some(decision) = self.consumer.context().decision() {
-            obey(&self.consumer, &self.topic, decision);
+            let answered = match decision {
+                Rebalance::Assigned(_) => answer(&self.consumer, &TopicPartitionList::new(), true),
+                Rebalance::Revoked { partitions, .. } => {
+                    answer(&self.consumer, &list_of(&self.topic, &partitions), false)
+                }
+            };
+            if let Err(error) = answered {
+                warn!(%error, "leaving the group");
+            }
+            self.consumer.context().answered();
         }
     }
 }

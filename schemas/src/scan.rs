@@ -3,10 +3,10 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
-use rdkafka::{Offset, TopicPartitionList};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use crate::{ClientLog, KafkaOptions, Timestamp};
 
@@ -59,29 +59,42 @@ pub enum Step<'s> {
     End,
 }
 
+/// Configuration of a consumer that assigns partitions to itself. The group is never joined;
+/// librdkafka wants a name all the same, and brokers may ask for rights to it.
+pub fn reader_config(kafka: &KafkaOptions, client: &str, group: &str) -> ClientConfig {
+    let mut config = kafka.client_config(client);
+    config
+        .set("group.id", group)
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("auto.offset.reset", "earliest")
+        .set("fetch.queue.backoff.ms", "50");
+    config
+}
+
+/// The partitions of `topic`; none where there is no such topic. Blocks for `limit` at the most.
+pub fn partitions<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    topic: &str,
+    limit: Duration,
+) -> KafkaResult<Vec<i32>> {
+    let metadata = consumer.fetch_metadata(Some(topic), limit)?;
+    let found = metadata.topics().iter().filter(|found| found.name() == topic);
+    Ok(found.flat_map(|found| found.partitions()).map(|partition| partition.id()).collect())
+}
+
 impl Scan {
     /// Finds the partitions of `topic` and the offsets of `from`.
     pub fn open(kafka: &KafkaOptions, topic: &str, from: From) -> Result<Self, ScanError> {
         let failed = |source| ScanError::Kafka { topic: topic.to_owned(), source };
-        let mut config = kafka.client_config("scan");
+        let mut config = reader_config(kafka, "scan", "comanda-scan");
         config
-            // A group is never joined; librdkafka wants a name all the same.
-            .set("group.id", "comanda-scan")
-            .set("enable.auto.commit", "false")
             .set("isolation.level", "read_committed")
             .set("enable.partition.eof", "true")
-            .set("auto.offset.reset", "earliest")
-            .set("fetch.wait.max.ms", "100")
-            .set("fetch.queue.backoff.ms", "50");
+            .set("fetch.wait.max.ms", "100");
         let consumer: BaseConsumer<ClientLog> =
             config.create_with_context(ClientLog).map_err(failed)?;
-        let metadata = consumer.fetch_metadata(Some(topic), ASK).map_err(failed)?;
-        let partitions: Vec<i32> = metadata
-            .topics()
-            .iter()
-            .filter(|t| t.name() == topic)
-            .flat_map(|t| t.partitions().iter().map(|p| p.id()))
-            .collect();
+        let partitions = partitions(&consumer, topic, ASK).map_err(failed)?;
         if partitions.is_empty() {
             return Err(ScanError::NoTopic(topic.to_owned()));
         }

@@ -67,6 +67,15 @@ pub struct Recorded {
     pub timestamp: Timestamp,
 }
 
+impl Recorded {
+    /// How far its partition has been read once it has been applied.
+    pub fn passed(&self) -> Position {
+        let Self { topic, partition, offset, .. } = self;
+        let next_offset = offset.saturating_add(1);
+        Position { topic: topic.clone(), partition: *partition, next_offset }
+    }
+}
+
 /// One record to apply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Applied {

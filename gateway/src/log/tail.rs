@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use comanda_schemas::headers::{self, error_chain};
-use comanda_schemas::scan::is_passing;
+use comanda_schemas::scan::{is_passing, partitions, reader_config};
 use comanda_schemas::{ClientLog, OrderId, Timestamp, Topic};
 use comanda_store::Position;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -70,21 +70,16 @@ impl Tail {
     /// A consumer of all partitions, where the last one stopped, or else where the store stands.
     fn open(&self) -> KafkaResult<BaseConsumer<ClientLog>> {
         let Parts { kafka, names, store } = &self.parts;
-        let mut config = kafka.client_config("gateway-log");
+        let group = format!("{}comanda-gateway", names.prefix);
+        let mut config = reader_config(kafka, "gateway-log", &group);
         config
-            // Never joined; librdkafka wants a name all the same.
-            .set("group.id", format!("{}comanda-gateway", names.prefix))
-            .set("enable.auto.commit", "false")
-            .set("enable.auto.offset.store", "false")
             // An open transaction of a redrive must not hold up placements.
             .set("isolation.level", "read_uncommitted")
-            .set("auto.offset.reset", "earliest")
             // Few and large: with an answer for every record that comes in, reading would cost the
             // broker and us as much as writing. Who waits for this reader waits this much longer.
             .set("fetch.wait.max.ms", "10")
             .set("fetch.min.bytes", "65536")
             .set("fetch.error.backoff.ms", "100")
-            .set("fetch.queue.backoff.ms", "50")
             .set("queued.max.messages.kbytes", "16384");
         let consumer: BaseConsumer<ClientLog> = config.create_with_context(ClientLog)?;
         let positions = self.runtime.block_on(store.positions()).unwrap_or_else(|failure| {
@@ -92,10 +87,8 @@ impl Tail {
             Vec::new()
         });
         let topic = names.name(Topic::Orders);
-        let metadata = consumer.fetch_metadata(Some(&topic), ASK)?;
-        let found = metadata.topics().iter().filter(|t| t.name() == topic);
         let mut list = TopicPartitionList::new();
-        for partition in found.flat_map(|t| t.partitions()).map(|p| p.id()) {
+        for partition in partitions(&consumer, &topic, ASK)? {
             let (low, high) = consumer.fetch_watermarks(&topic, partition, ASK)?;
             let is_of = |p: &&Position| p.topic == topic && p.partition == partition;
             let applied = positions.iter().find(is_of).map_or(low, |p| p.next_offset);
@@ -144,34 +137,16 @@ fn keyed(record: &BorrowedMessage<'_>) -> Option<OrderId> {
 
 #[cfg(test)]
 mod tests {
-    use comanda_schemas::{Contact, Currency, Event, Order, OrderEvent, OrderEventType, Timestamp};
+    use comanda_schemas::{Event, OrderEventType};
 
     use super::*;
+    use crate::samples::event;
 
     #[test]
     fn the_type_of_placements_is_the_events_own() {
         let order_id = OrderId::derive("c", "k");
-        let contact = Contact { name: "n".into(), email: "n@example.com".into() };
-        let order = Order {
-            currency: Currency::parse("EUR").unwrap(),
-            total_minor: 0,
-            lines: Vec::new(),
-            contact,
-            payment_method: "pm".into(),
-            note: None,
-        };
         for r#type in OrderEventType::ALL {
-            let event = OrderEvent {
-                event_id: OrderEvent::derive_id(order_id, 1, *r#type),
-                r#type: *r#type,
-                order_id,
-                version: 1,
-                occurred_at: Timestamp::now(),
-                customer_id: "c".into(),
-                order: order.clone(),
-                reason: None,
-                seen_offset: None,
-            };
+            let event = event(order_id, *r#type);
             assert_eq!(event.ce_type() == PLACED, *r#type == OrderEventType::Placed);
         }
     }

@@ -203,10 +203,6 @@ fn last(order: &OrderView, cursor: &Cursor) -> Option<Update> {
         at: entry.at,
         order_id: order.id,
         event_id: entry.event_id,
-        passed: Position {
-            topic: entry.recorded.topic.clone(),
-            partition: entry.recorded.partition,
-            next_offset: entry.recorded.offset.saturating_add(1),
-        },
+        passed: entry.recorded.passed(),
     })
 }

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use comanda_schemas::headers::error_chain;
-use comanda_schemas::scan::is_passing;
+use comanda_schemas::scan::{is_passing, partitions, reader_config};
 use comanda_schemas::{
     ClientLog, Event, KafkaOptions, NotificationEvent, OrderEvent, OrderId, PaymentEvent,
     ReadError, Registry, Topic, TopicNames,
@@ -66,23 +66,14 @@ fn topics(names: &TopicNames) -> HashMap<String, Topic> {
 
 /// A consumer of all partitions of the three topics, and where it stands.
 fn open(parts: &Parts, positions: &[Position]) -> KafkaResult<(BaseConsumer<ClientLog>, Start)> {
-    let mut config = parts.kafka.client_config("gateway-updates");
-    config
-        // Never joined; librdkafka wants a name all the same.
-        .set("group.id", format!("{}comanda-gateway", parts.names.prefix))
-        .set("enable.auto.commit", "false")
-        .set("enable.auto.offset.store", "false")
-        .set("isolation.level", "read_committed")
-        .set("auto.offset.reset", "earliest")
-        .set("fetch.queue.backoff.ms", "50")
-        .set("queued.max.messages.kbytes", "16384");
+    let group = format!("{}comanda-gateway", parts.names.prefix);
+    let mut config = reader_config(&parts.kafka, "gateway-updates", &group);
+    config.set("isolation.level", "read_committed").set("queued.max.messages.kbytes", "16384");
     let consumer: BaseConsumer<ClientLog> = config.create_with_context(ClientLog)?;
     let mut list = TopicPartitionList::new();
     let (mut next, mut ends) = (Cursor::default(), Cursor::default());
     for (name, topic) in topics(&parts.names) {
-        let metadata = consumer.fetch_metadata(Some(&name), ASK)?;
-        let found = metadata.topics().iter().filter(|t| t.name() == name);
-        for partition in found.flat_map(|t| t.partitions()).map(|p| p.id()) {
+        for partition in partitions(&consumer, &name, ASK)? {
             let (low, high) = consumer.fetch_watermarks(&name, partition, ASK)?;
             let position = positions
                 .iter()

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use comanda_schemas::scan::is_passing;
+use comanda_schemas::scan::{is_passing, reader_config};
 use comanda_schemas::{ClientLog, KafkaOptions};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
@@ -76,18 +76,13 @@ impl LookBack {
     }
 
     fn reader(&self) -> KafkaResult<Reader> {
-        let mut config = self.kafka.client_config("look-back");
+        let mut config = reader_config(&self.kafka, "look-back", "comanda-look-back");
         config
-            // A group is never joined; librdkafka wants a name all the same.
-            .set("group.id", "comanda-look-back")
-            .set("enable.auto.commit", "false")
             // A redrive writes to the topic in transactions.
             .set("isolation.level", "read_committed")
             .set("enable.partition.eof", "true")
-            .set("auto.offset.reset", "earliest")
             // The next look must not wait behind the last one's fetch.
             .set("fetch.wait.max.ms", "10")
-            .set("fetch.queue.backoff.ms", "50")
             .set("queued.max.messages.kbytes", "4096");
         config.create_with_context(ClientLog)
     }

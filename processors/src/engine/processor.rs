@@ -51,6 +51,22 @@ pub struct Input<E> {
     pub is_redriven: bool,
 }
 
+impl<E> Input<E> {
+    /// The first call for an event, in a trace of its own and with nothing before it: for those who
+    /// call a processor without an engine.
+    pub fn new(event: E, source: Source) -> Self {
+        Self {
+            event,
+            source,
+            attempt: 1,
+            failing_for: Duration::ZERO,
+            trace: TraceContext::new_root(),
+            earlier: Vec::new(),
+            is_redriven: false,
+        }
+    }
+}
+
 /// What becomes of an event.
 #[derive(Debug)]
 pub enum Outcome<E> {

@@ -13,7 +13,7 @@ use super::metrics::REBALANCED_TOTAL;
 use super::run::{Run, stage};
 use super::standing::committed;
 use super::{Error, Processor};
-use crate::group::{self, Rebalance, obey};
+use crate::group::{self, Rebalance};
 
 /// Partitions on their way out. What runs in them may end and be committed, up to a deadline;
 /// what only waits there is dropped. Calls and commits of the others go on; new records do not
@@ -35,15 +35,13 @@ impl<P: Processor> Run<P> {
                 }
                 self.give_back(&leaving.partitions, "revoked")?;
             }
-            if let Some(arriving) = self.arriving.take()
-                && !self.take(&arriving)?
-            {
-                self.arriving = Some(arriving);
-                return Ok(());
-            }
             match self.consumer.context().decision() {
                 None => return Ok(()),
-                Some(Rebalance::Assigned(partitions)) => self.arriving = Some(partitions),
+                Some(Rebalance::Assigned(partitions)) => {
+                    if !self.take(&partitions)? {
+                        return Ok(());
+                    }
+                }
                 Some(Rebalance::Revoked { partitions, lost: false }) => {
                     self.leaving = Some(self.wind_down(partitions));
                 }
@@ -55,19 +53,13 @@ impl<P: Processor> Run<P> {
         }
     }
 
-    /// Lets go of all partitions, and answers what the group still waits for.
+    /// Lets go of all partitions. What the group still waits for is answered when the consumer is
+    /// closed.
     pub(super) fn give_up(&mut self) {
-        self.consumer.context().close();
         let partitions: Vec<i32> = self.ledger.partitions().collect();
         self.forget(&partitions);
         self.state.joined.store(false, Ordering::Release);
-        if let Some(Leaving { partitions, .. }) = self.leaving.take() {
-            let revoked = Rebalance::Revoked { partitions, lost: false };
-            obey(&self.consumer, &self.shared.input, revoked);
-        }
-        if let Some(partitions) = self.arriving.take() {
-            obey(&self.consumer, &self.shared.input, Rebalance::Assigned(partitions));
-        }
+        self.leaving = None;
     }
 
     /// Begins nothing more in `partitions`, and ends what waits there.

@@ -9,12 +9,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use comanda_schemas::Timestamp;
 use rdkafka::message::{BorrowedMessage, Header, Headers as _, Message as _, OwnedHeaders};
 
-/// Whether the names of all headers are text, as the protocol has it; the binding panics at those
-/// that are not, which a client in C can write. Such a record goes on without its headers.
-fn are_text(headers: &&rdkafka::message::BorrowedHeaders) -> bool {
-    catch_unwind(AssertUnwindSafe(|| headers.iter().count())).is_ok()
-}
-
 /// Room for a header's name and value: those of events have this on average.
 const HEADER: usize = 48;
 
@@ -38,7 +32,7 @@ impl Record {
     /// A copy of `message`.
     pub fn copy(message: &BorrowedMessage<'_>) -> Self {
         let (key, value) = (message.key(), message.payload());
-        let headers = message.headers().filter(are_text);
+        let headers = message.headers();
         let size = key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len);
         let mut bytes = Vec::with_capacity(size + headers.map_or(0, |h| h.count() * HEADER));
         let mut add = |part: &[u8]| {
@@ -47,8 +41,15 @@ impl Record {
             from..bytes.len() as u32
         };
         let (key, value) = (key.map(&mut add), value.map(&mut add));
-        let headers = headers.map_or_else(Default::default, |headers| {
-            headers.iter().map(|h| (add(h.key.as_bytes()), h.value.map(&mut add))).collect()
+        // The binding panics at names that are not text, which a client in C can write. Such a record
+        // goes on without its headers.
+        let copied = catch_unwind(AssertUnwindSafe(|| {
+            let headers = headers.into_iter().flat_map(|headers| headers.iter());
+            headers.map(|h| (add(h.key.as_bytes()), h.value.map(&mut add))).collect()
+        }));
+        let headers = copied.unwrap_or_else(|_| {
+            bytes.truncate(size);
+            Default::default()
         });
         Self {
             partition: message.partition(),

@@ -25,7 +25,7 @@ use super::service::State;
 use super::task::{Finished, Job, Owned, Shared};
 use super::transaction::Names;
 use super::{Error, Processor};
-use crate::group::{Closing, Context};
+use crate::group::{self, Closing, Context};
 
 /// How long a poll may block when nothing is in flight.
 const IDLE_POLL: Duration = Duration::from_millis(100);
@@ -66,7 +66,6 @@ pub(super) struct Run<P: Processor> {
     pub(super) ledger: Ledger<Finished>,
     pub(super) lanes: Lanes<Job>,
     pub(super) owned: HashMap<i32, Arc<Owned>>,
-    pub(super) arriving: Option<Vec<i32>>,
     pub(super) leaving: Option<Leaving>,
     handout: Handout<P>,
     events: mpsc::Receiver<Event>,
@@ -129,7 +128,6 @@ impl<P: Processor> Run<P> {
             ledger: Ledger::new(),
             lanes: Lanes::new(),
             owned: HashMap::new(),
-            arriving: None,
             leaving: None,
             events,
             full_since: None,
@@ -331,14 +329,7 @@ impl<P: Processor> Run<P> {
     }
 
     fn set_paused(&mut self, paused: bool) {
-        let changed = self.consumer.assignment().and_then(|assignment| {
-            if paused {
-                self.consumer.pause(&assignment)
-            } else {
-                self.consumer.resume(&assignment)
-            }
-        });
-        match changed {
+        match group::set_paused(&self.consumer, paused) {
             Ok(()) => {
                 self.paused = paused;
                 self.state.paused.store(paused, Ordering::Release);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use comanda_schemas::{Encoder, KafkaOptions, Registry, TopicNames};
 use rdkafka::ClientConfig;
 use rdkafka::config::FromClientConfigAndContext;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::BaseConsumer;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -18,7 +18,7 @@ use super::metrics::Meters;
 use super::run::{Run, Setup};
 use super::task::Shared;
 use super::{Error, Options, Processor};
-use crate::group::Context;
+use crate::group::{self, Context};
 
 /// Wait between two tries to reach Kafka at start.
 const START_RETRY: Duration = Duration::from_secs(2);
@@ -163,11 +163,9 @@ impl<P: Processor> Engine<P> {
         shutdown: &CancellationToken,
     ) -> bool {
         while !shutdown.is_cancelled() {
-            match consumer.fetch_metadata(Some(&self.shared.input), ASK) {
-                Ok(found) if found.topics().iter().any(|t| !t.partitions().is_empty()) => {
-                    return true;
-                }
-                Ok(_) => warn!(
+            match group::has_topic(consumer, &self.shared.input, ASK) {
+                Ok(true) => return true,
+                Ok(false) => warn!(
                     stage = P::STAGE.as_str(),
                     topic = self.shared.input,
                     "the topic does not exist yet; `comanda topics apply` creates it"

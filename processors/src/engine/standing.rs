@@ -21,7 +21,7 @@ pub(super) struct Standing {
     pub at: Option<(i64, Spans)>,
 }
 
-/// Where the group stands in each of `partitions`; blocks for some seconds at the most.
+/// Where the group stands in each of `partitions`; blocks for a second at the most.
 pub(super) fn committed(
     consumer: &BaseConsumer<Context>,
     stage: &'static str,

@@ -186,18 +186,16 @@ impl<'a> Case<'a> {
     pub async fn change(&mut self, in_doubt: bool) -> Result<End, Stop> {
         let Found { own, order } = self.earlier().await?;
         let Standing::Charged(charge) = order else { return self.charge(in_doubt).await };
-        let is_own = charge.version == Some(self.event.version);
         let alike = charge.terms.map(|terms| terms == self.event.order.terms());
-        Ok(match (own, is_own, alike) {
+        Ok(match (own, alike) {
             // This very event, in the log once more: it was declined before the charge.
-            (Standing::Declined { code, payment_id }, false, _) => {
-                End::declined(code, Some(payment_id))
-            }
-            (_, true, None | Some(true)) => End::charged(charge),
-            (_, false, Some(true)) => {
+            (Standing::Declined { code, payment_id }, _) => End::declined(code, Some(payment_id)),
+            (Standing::Charged(_), None | Some(true)) => End::charged(charge),
+            (Standing::Nothing | Standing::Undecided, Some(true)) => {
                 End { detail: Some(CHARGED_BEFORE.into()), ..End::charged(charge) }
             }
-            (_, true, Some(false)) | (_, false, None | Some(false)) => {
+            (Standing::Charged(_), Some(false))
+            | (Standing::Nothing | Standing::Undecided, None | Some(false)) => {
                 let rejected = End::rejected(Rejection::AlreadyCharged);
                 End { payment_id: Some(charge.payment_id), amount: charge.amount, ..rejected }
             }

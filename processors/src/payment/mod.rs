@@ -71,8 +71,8 @@ pub struct Options {
     /// How long an order whose requests stay without an answer is tried again before it fails as
     /// unreachable, in milliseconds.
     pub give_up_after_ms: u64,
-    /// Requests in a row without an answer after which the provider counts as away: orders wait and
-    /// one at a time is tried; 0 for never.
+    /// Requests in a row without an answer, or with an error of the provider's own, after which it
+    /// counts as away: orders wait and one at a time is tried; 0 for never.
     pub circuit_failures: u32,
     /// Pause before each such try, in milliseconds.
     pub circuit_pause_ms: u64,

@@ -1,4 +1,4 @@
-//! Whether a topic is there, and where to go on in each of its partitions.
+//! Where to go on in each partition of a topic.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -9,16 +9,7 @@ use rdkafka::error::KafkaResult;
 use tracing::warn;
 
 /// Limit of one question to the broker. Shutdown waits for it at most.
-const ASK: Duration = Duration::from_secs(2);
-
-/// Whether `topic` exists.
-pub(super) fn exist<C: ConsumerContext>(
-    consumer: &BaseConsumer<C>,
-    topic: &str,
-) -> KafkaResult<bool> {
-    let metadata = consumer.fetch_metadata(Some(topic), ASK)?;
-    Ok(metadata.topics().iter().any(|t| t.name() == topic && !t.partitions().is_empty()))
-}
+pub(super) const ASK: Duration = Duration::from_secs(2);
 
 /// Where to begin in a partition.
 #[derive(Debug, PartialEq, Eq)]

@@ -19,7 +19,8 @@ use tracing::{info, warn};
 use super::batch::Batch;
 use super::metrics::RETRIES_TOTAL;
 use super::options::Backoff;
-use super::{Error, Options, partitions};
+use super::partitions::{self, ASK};
+use super::{Error, Options};
 use crate::group::{self, Closing, Context, Rebalance};
 
 /// How long to wait for the first record of a batch, or for the writer to take one; shutdown is
@@ -35,15 +36,10 @@ pub(super) struct Reader {
     topic: Topic,
     /// Full name of the topic.
     name: String,
-    /// Where Kafka is, for the log.
-    brokers: String,
     consumer: Arc<BaseConsumer<Context>>,
-    options: Options,
-    store: Store,
-    batches: mpsc::Sender<Batch>,
-    shutdown: CancellationToken,
-    /// Partitions that are to be taken over, and how long to wait before trying again.
-    arriving: Option<(Vec<i32>, Backoff)>,
+    around: Surroundings,
+    /// How long to wait before partitions are tried to be taken over again.
+    backoff: Backoff,
     /// Where each partition ended when it was taken over, of those not read up to there.
     behind: HashMap<i32, i64>,
     has_joined: bool,
@@ -54,6 +50,7 @@ pub(super) struct Reader {
 /// What the readers of all topics have in common.
 #[derive(Clone)]
 pub(super) struct Surroundings {
+    /// Where Kafka is, for the log.
     pub brokers: String,
     pub options: Options,
     pub store: Store,
@@ -66,19 +63,14 @@ impl Reader {
         topic: Topic,
         name: String,
         consumer: BaseConsumer<Context>,
-        surroundings: Surroundings,
+        around: Surroundings,
     ) -> Self {
-        let Surroundings { brokers, options, store, batches, shutdown } = surroundings;
         Self {
             topic,
             name,
-            brokers,
             consumer: Arc::new(consumer),
-            options,
-            store,
-            batches,
-            shutdown,
-            arriving: None,
+            backoff: around.options.backoff(),
+            around,
             behind: HashMap::new(),
             has_joined: false,
             has_caught_up: false,
@@ -93,7 +85,7 @@ impl Reader {
             return Ok(());
         }
         self.consumer.subscribe(&[&self.name]).map_err(|source| self.failed(source))?;
-        while !self.shutdown.is_cancelled() {
+        while !self.around.shutdown.is_cancelled() {
             self.rebalance()?;
             let mut batch = self.next_batch()?;
             let caught_up = self.has_joined && self.behind.is_empty();
@@ -108,14 +100,19 @@ impl Reader {
 
     /// Waits until the topic is there; `false` when stopped before.
     fn wait_for_topic(&self) -> bool {
-        let (topic, mut backoff) = (self.name.as_str(), self.options.backoff());
+        let (topic, mut backoff) = (self.name.as_str(), self.around.options.backoff());
         loop {
-            match partitions::exist(&self.consumer, topic) {
+            match group::has_topic(&self.consumer, topic, ASK) {
                 Ok(true) => return true,
                 Ok(false) => warn!(topic, "topic does not exist yet, trying again"),
                 Err(error) => {
                     let error = headers::error_chain(&error);
-                    warn!(topic, brokers = self.brokers, error, "Kafka can't be reached yet");
+                    warn!(
+                        topic,
+                        brokers = self.around.brokers,
+                        error,
+                        "Kafka can't be reached yet"
+                    );
                 }
             }
             counter!(RETRIES_TOTAL, "cause" => "kafka", "topic" => self.name.clone()).increment(1);
@@ -127,22 +124,20 @@ impl Reader {
 
     /// Acts on what the group decided, one decision after another.
     fn rebalance(&mut self) -> Result<(), Error> {
-        loop {
-            if let Some((partitions, mut backoff)) = self.arriving.take()
-                && !self.take_over(&partitions)?
-            {
-                self.stopped_within(backoff.next_wait());
-                self.arriving = Some((partitions, backoff));
-                return Ok(());
-            }
-            match self.consumer.context().decision() {
-                None => return Ok(()),
-                Some(Rebalance::Assigned(partitions)) => {
-                    self.arriving = Some((partitions, self.options.backoff()));
+        while let Some(decision) = self.consumer.context().decision() {
+            match decision {
+                Rebalance::Assigned(partitions) => {
+                    if !self.take_over(&partitions)? {
+                        let wait = self.backoff.next_wait();
+                        self.stopped_within(wait);
+                        return Ok(());
+                    }
+                    self.backoff = self.around.options.backoff();
                 }
-                Some(Rebalance::Revoked { partitions, .. }) => self.give_back(&partitions)?,
+                Rebalance::Revoked { partitions, .. } => self.give_back(&partitions)?,
             }
         }
+        Ok(())
     }
 
     /// Goes on where the store stands; `false` while it or the broker does not tell.
@@ -153,7 +148,7 @@ impl Reader {
             warn!(topic, ?partitions, cause, error, "where to go on is not known yet");
             counter!(RETRIES_TOTAL, "cause" => cause, "topic" => topic.to_owned()).increment(1);
         };
-        let positions = match Handle::current().block_on(self.store.positions()) {
+        let positions = match Handle::current().block_on(self.around.store.positions()) {
             Ok(positions) => positions,
             Err(error) => {
                 retried("store", &error);
@@ -198,14 +193,14 @@ impl Reader {
         let was_behind = !self.behind.is_empty();
         let mut batch = Batch::new(self.topic);
         let mut until = Instant::now() + IDLE;
-        while !batch.is_full(&self.options) {
+        while !batch.is_full(&self.around.options) {
             let wait = until.saturating_duration_since(Instant::now());
             let was_empty = batch.records.is_empty();
             if !self.poll(wait, &mut batch)? || (was_behind && self.behind.is_empty()) {
                 break;
             }
             if was_empty && !batch.records.is_empty() {
-                until = Instant::now() + Duration::from_millis(self.options.batch_wait_ms);
+                until = Instant::now() + Duration::from_millis(self.around.options.batch_wait_ms);
             }
         }
         Ok(batch)
@@ -241,7 +236,7 @@ impl Reader {
     fn hand_over(&mut self, mut batch: Batch) -> Result<bool, Error> {
         let since = Instant::now();
         loop {
-            let batches = self.batches.clone();
+            let batches = self.around.batches.clone();
             let place = async { timeout(IDLE, batches.reserve_owned()).await };
             match Handle::current().block_on(place) {
                 Ok(Ok(permit)) => {
@@ -249,7 +244,7 @@ impl Reader {
                     break;
                 }
                 Ok(Err(_)) => return Ok(false),
-                Err(_) if self.shutdown.is_cancelled() => return Ok(false),
+                Err(_) if self.around.shutdown.is_cancelled() => return Ok(false),
                 Err(_) if since.elapsed() < PATIENCE => {}
                 Err(_) => {
                     self.set_paused(true);
@@ -266,11 +261,7 @@ impl Reader {
         if self.is_paused == paused {
             return;
         }
-        let consumer = &self.consumer;
-        let changed = consumer.assignment().and_then(|assignment| {
-            if paused { consumer.pause(&assignment) } else { consumer.resume(&assignment) }
-        });
-        match changed {
+        match group::set_paused(&self.consumer, paused) {
             Ok(()) => self.is_paused = paused,
             Err(error) => warn!(topic = self.name, %error, "pausing or resuming failed"),
         }
@@ -278,7 +269,7 @@ impl Reader {
 
     /// Whether it is stopped within `wait`.
     fn stopped_within(&self, wait: Duration) -> bool {
-        let stopped = async { timeout(wait, self.shutdown.cancelled()).await };
+        let stopped = async { timeout(wait, self.around.shutdown.cancelled()).await };
         Handle::current().block_on(stopped).is_ok()
     }
 

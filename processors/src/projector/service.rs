@@ -8,7 +8,6 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::batch::Batch;
 use super::lag;
 use super::options::client_config;
 use super::reader::{Reader, Surroundings};
@@ -92,12 +91,20 @@ impl Service {
         let stop = shutdown.child_token();
         let _stopping = stop.clone().drop_guard();
         let (batches, received) = mpsc::channel(WAITING_BATCHES);
+        let around = Surroundings {
+            brokers: self.kafka.brokers.clone(),
+            options: self.options.clone(),
+            store: self.store.clone(),
+            batches,
+            shutdown: stop.clone(),
+        };
         let mut readers = JoinSet::new();
         for topic in Topic::ALL {
-            let reader = self.reader(topic, &batches, &stop)?;
+            let reader = self.reader(topic, around.clone())?;
             readers.spawn_blocking(move || reader.run());
         }
-        drop(batches);
+        // The writer ends when the readers have.
+        drop(around);
         let writer = Writer {
             options: self.options,
             registry: self.registry,
@@ -117,12 +124,7 @@ impl Service {
         outcome
     }
 
-    fn reader(
-        &self,
-        topic: Topic,
-        batches: &mpsc::Sender<Batch>,
-        shutdown: &CancellationToken,
-    ) -> Result<Reader, Error> {
+    fn reader(&self, topic: Topic, around: Surroundings) -> Result<Reader, Error> {
         let name = self.names.name(topic);
         let mut group = self.names.projector_group(topic);
         if let Some(name) = &self.apart {
@@ -133,13 +135,6 @@ impl Service {
         let context = Context::with_statistics(move |found| lag::report(found, &reported));
         let consumer =
             BaseConsumer::from_config_and_context(&config, context).map_err(Error::Client)?;
-        let surroundings = Surroundings {
-            brokers: self.kafka.brokers.clone(),
-            options: self.options.clone(),
-            store: self.store.clone(),
-            batches: batches.clone(),
-            shutdown: shutdown.clone(),
-        };
-        Ok(Reader::new(topic, name, consumer, surroundings))
+        Ok(Reader::new(topic, name, consumer, around))
     }
 }

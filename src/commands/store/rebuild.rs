@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use comanda_processors::projector;
+use comanda_schemas::scan::partitions;
 use comanda_schemas::{ClientLog, KafkaOptions, Registry, Topic, TopicNames};
 use comanda_store::{Options, Position, Store};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -136,11 +137,9 @@ fn extents(kafka: &KafkaOptions, names: &TopicNames) -> Result<Vec<Extent>> {
         kafka.client_config("rebuild").create_with_context(ClientLog)?;
     let mut extents = Vec::new();
     for topic in Topic::ALL.map(|topic| names.name(topic)) {
-        let metadata = client.fetch_metadata(Some(&topic), ASK).context("asking Kafka")?;
-        let found = metadata.topics().iter().find(|found| found.name() == topic);
-        let partitions = found.map(|found| found.partitions()).unwrap_or_default();
+        let partitions = partitions(&client, &topic, ASK).context("asking Kafka")?;
         ensure!(!partitions.is_empty(), "there is no topic {topic}");
-        for partition in partitions.iter().map(|partition| partition.id()) {
+        for partition in partitions {
             let (begin, end) =
                 client.fetch_watermarks(&topic, partition, ASK).context("asking Kafka")?;
             extents.push(Extent { topic: topic.clone(), partition, begin, end });

@@ -9,7 +9,6 @@ use std::path::PathBuf;
 
 use comanda_schemas::{
     Currency, FailureReason, NotificationEvent, PaymentEvent, PaymentEventType, Source, Timestamp,
-    TraceContext,
 };
 use serde_json::{Value, json};
 use wiremock::matchers::{method, path};

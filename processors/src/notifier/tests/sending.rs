@@ -35,15 +35,7 @@ pub(super) async fn call(
     attempt: u32,
 ) -> Outcome<NotificationEvent> {
     let source = Source { topic: "payments".into(), partition: 5, offset: 7 };
-    let input = Input {
-        event,
-        source,
-        attempt,
-        failing_for: Duration::ZERO,
-        trace: TraceContext::new_root(),
-        earlier: Vec::new(),
-        is_redriven: false,
-    };
+    let input = Input { attempt, ..Input::new(event, source) };
     Notifier::new(options.clone()).unwrap().handle(&input).await
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use comanda_schemas::{
     Contact, Currency, Order, OrderEvent, OrderEventType, OrderId, OrderLine, PaymentEvent, Source,
-    Timestamp, TraceContext,
+    Timestamp,
 };
 use serde_json::{Value, json};
 use wiremock::matchers::{method, path};
@@ -79,15 +79,7 @@ fn placed() -> OrderEvent {
 
 fn input(event: OrderEvent, attempt: u32) -> Input<OrderEvent> {
     let source = Source { topic: "orders".into(), partition: 3, offset: 42 };
-    Input {
-        event,
-        source,
-        attempt,
-        failing_for: Duration::ZERO,
-        trace: TraceContext::new_root(),
-        earlier: Vec::new(),
-        is_redriven: false,
-    }
+    Input { attempt, ..Input::new(event, source) }
 }
 
 /// A payment as the provider shows it.

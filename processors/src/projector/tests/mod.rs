@@ -222,3 +222,15 @@ async fn it_stops_when_asked_though_there_is_no_broker() {
     assert!(!running.handle.caught_up());
     running.stop().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_stops_when_asked_though_the_store_does_not_say_where_to_go_on() {
+    let bench = Bench::ready("nowhere").await;
+    let running = bench.project(options()).await;
+    let mut database = SqliteConnection::connect(&bench.database()).await.unwrap();
+    sqlx::query("ALTER TABLE positions RENAME TO gone").execute(&mut database).await.unwrap();
+    let asked = async || retries("store", &bench.orders()) > 0.0;
+    eventually("the store was asked again", asked).await;
+    assert!(!running.handle.caught_up());
+    running.stop().await.unwrap();
+}
