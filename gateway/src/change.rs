@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use comanda_producer as producer;
 use comanda_schemas::{OrderEvent, OrderId, Timestamp, TraceContext};
-use comanda_store::{AnyEvent, OrderView, Position, Recorded, Store, StoredEvent, fold};
+use comanda_store::{AnyEvent, OrderView, Recorded, Store, StoredEvent, fold};
 use metrics::counter;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
@@ -23,7 +23,6 @@ use crate::input::{Ask, Change, ErrorCode, UserError};
 use crate::metrics::CHANGES_TOTAL;
 use crate::place::Placing;
 use crate::progress::Progress;
-use crate::publisher::Publisher;
 use decision::{Decision, Wanted};
 use turns::Turns;
 
@@ -54,7 +53,6 @@ impl From<Failure> for Refused {
 /// Changes orders. Clones share what is remembered.
 #[derive(Clone)]
 pub(crate) struct Changing {
-    publisher: Publisher,
     store: Store,
     progress: Progress,
     placing: Placing,
@@ -74,14 +72,13 @@ impl Changing {
     /// Remembers `max` orders for `max_age` at most; the store is waited for `wait` at most.
     pub fn new(
         placing: &Placing,
-        publisher: Publisher,
         store: Store,
         progress: Progress,
         (max, max_age): (usize, Duration),
         wait: Duration,
     ) -> Self {
         let turns = Arc::new(Turns::new(max, max_age));
-        Self { publisher, store, progress, placing: placing.clone(), turns, wait }
+        Self { store, progress, placing: placing.clone(), turns, wait }
     }
 
     /// Changes an order, or finds that the same request changed it before.
@@ -128,14 +125,11 @@ impl Changing {
             Decision::Refuse(errors) => return Err(Refused::Wrong(errors, Some(order.into()))),
         };
         let event = event(order, wanted, seen_offset);
-        let at = match self.publisher.publish(&event, &trace).await {
-            Ok(producer::Receipt { topic, partition, offset, timestamp }) => {
-                Recorded { topic, partition, offset, timestamp }
-            }
+        let at = match self.placing.write(&event, &trace).await {
+            Ok(at) => at,
             Err(producer::Error::OutcomeUnknown(_)) => return Err(unknown().into()),
             Err(error) => return Err(Failure::from(&error).into()),
         };
-        self.placing.wrote(&at);
         turn.remember(Arc::new(at.clone()));
         debug!(order_id = %id, version = event.version, "change accepted");
         facts.push(StoredEvent { at: at.clone(), event: AnyEvent::Order(event) });
@@ -150,14 +144,12 @@ impl Changing {
         principal: &Principal,
         last: Option<Arc<Recorded>>,
     ) -> Result<Known, Refused> {
-        if let Some(at) = last {
-            let next_offset = at.offset.saturating_add(1);
-            let seen = Position { topic: at.topic.clone(), partition: at.partition, next_offset };
-            if !self.progress.passed(&[seen], self.wait).await {
-                let message = "the order store has not seen the order's last change yet; nothing \
-                               was stored, try again";
-                return Err(Failure::new(Code::ReceiptTimeout, message).into());
-            }
+        if let Some(at) = last
+            && !self.progress.passed(&[at.passed()], self.wait).await
+        {
+            let message = "the order store has not seen the order's last change yet; nothing was \
+                           stored, try again";
+            return Err(Failure::new(Code::ReceiptTimeout, message).into());
         }
         // Before the order, which then has everything below.
         let positions = self.store.positions().await.map_err(Failure::from)?;
@@ -170,16 +162,17 @@ impl Changing {
         Ok(Known { facts, order, seen_offset })
     }
 
-    /// Forgets what need not be remembered any more, until `shutdown`.
+    /// Forgets changes and placements that need not be remembered any more, until `shutdown`.
     pub async fn keep_house(self, shutdown: CancellationToken) {
         let mut tick = tokio::time::interval(SWEEP);
         while shutdown.run_until_cancelled(tick.tick()).await.is_some() {
-            if self.turns.is_empty() {
+            if self.turns.is_empty() && self.placing.is_idle() {
                 continue;
             }
             self.progress.look().await;
             let progress = &self.progress;
             self.turns.sweep(|at| progress.is_known_passed(&at.topic, at.partition, at.offset));
+            self.placing.sweep(progress);
         }
     }
 }

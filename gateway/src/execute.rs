@@ -168,7 +168,7 @@ impl Answer {
 
     fn panicked() -> Self {
         error!("a resolver panicked");
-        Failure::new(Code::Internal, "the gateway failed").into()
+        Failure::internal().into()
     }
 
     /// It took longer than the deadline. Nothing waits for it any more; what it sent to the broker

@@ -133,6 +133,11 @@ impl Failure {
         values
     }
 
+    /// A bug of the gateway.
+    pub fn internal() -> Self {
+        Self::new(Code::Internal, "the gateway failed")
+    }
+
     pub fn no_principal() -> Self {
         Self::new(Code::Unauthenticated, "this needs an API key or a token")
     }

@@ -16,9 +16,9 @@ const SUGGESTION: &str = " Did you mean ";
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Audience {
-    /// Whoever asks, with a key or without.
+    /// Whoever asks, known or not.
     Everybody,
-    /// Those with an operator's key.
+    /// Operators.
     Operators,
     /// Nobody at all.
     Nobody,

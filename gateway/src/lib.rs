@@ -10,6 +10,7 @@
 mod auth;
 mod change;
 mod config;
+mod digest;
 mod documents;
 mod error;
 mod execute;
@@ -30,6 +31,8 @@ mod publisher;
 mod rate;
 mod receipt;
 mod recent;
+#[cfg(test)]
+mod samples;
 mod schema;
 mod server;
 mod service;

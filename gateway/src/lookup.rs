@@ -10,7 +10,7 @@ use comanda_schemas::OrderId;
 use comanda_store::{Error, Placement, Store};
 use tokio::sync::oneshot;
 
-use crate::failure::{Code, Failure};
+use crate::failure::Failure;
 
 /// Orders in one question at the most.
 const MAX: usize = 500;
@@ -48,7 +48,7 @@ impl Lookup {
             // On a task of its own: others wait for it, even if this client goes.
             tokio::spawn(self.clone().ask());
         }
-        answer.await.unwrap_or_else(|_| Err(Failure::new(Code::Internal, "the gateway failed")))
+        answer.await.unwrap_or_else(|_| Err(Failure::internal()))
     }
 
     async fn ask(self) {
@@ -95,8 +95,7 @@ impl Lookup {
     }
 }
 
-/// Ends the asking, however it ends: after a panic those who wait learn of it, and the next one
-/// asks again.
+/// Ends the asking where it panics: those who wait learn of it, and the next one asks again.
 struct Asking<'a>(&'a Lookup);
 
 impl Drop for Asking<'_> {
@@ -109,39 +108,12 @@ impl Drop for Asking<'_> {
 
 #[cfg(test)]
 mod tests {
-    use comanda_schemas::{
-        Contact, Currency, Order, OrderEvent, OrderEventType, OrderLine, Timestamp,
-    };
+    use comanda_schemas::{OrderEventType, Timestamp};
     use comanda_store::{AnyEvent, Applied, Options, Recorded};
     use futures_util::future::join_all;
 
     use super::*;
-
-    fn placed(id: OrderId) -> OrderEvent {
-        OrderEvent {
-            event_id: OrderEvent::derive_id(id, 1, OrderEventType::Placed),
-            r#type: OrderEventType::Placed,
-            order_id: id,
-            version: 1,
-            occurred_at: Timestamp::now(),
-            customer_id: "c".into(),
-            order: Order {
-                currency: Currency::parse("EUR").unwrap(),
-                total_minor: 100,
-                lines: vec![OrderLine {
-                    sku: "s".into(),
-                    name: "n".into(),
-                    quantity: 1,
-                    unit_price_minor: 100,
-                }],
-                contact: Contact { name: "n".into(), email: "a@example.com".into() },
-                payment_method: "pm_card_visa".into(),
-                note: None,
-            },
-            reason: None,
-            seen_offset: None,
-        }
-    }
+    use crate::samples::event;
 
     async fn store(folder: &tempfile::TempDir) -> Store {
         let url = format!("sqlite://{}", folder.path().join("orders.db").display());
@@ -167,7 +139,7 @@ mod tests {
                 offset: i64::try_from(n).unwrap(),
                 timestamp: Timestamp::now(),
             },
-            event: Some(AnyEvent::Order(placed(*id))),
+            event: Some(AnyEvent::Order(event(*id, OrderEventType::Placed))),
         });
         store.apply(&known.collect::<Vec<_>>()).await.unwrap();
         let lookup = Lookup::new(store);

@@ -8,7 +8,7 @@ pub const REQUESTS_TOTAL: &str = "comanda_gateway_requests_total";
 pub const REQUEST_SECONDS: &str = "comanda_gateway_request_seconds";
 /// Queries and mutations that are being answered (gauge).
 pub const IN_FLIGHT: &str = "comanda_gateway_in_flight_requests";
-/// Documents of requests, by `outcome`: `known` (parsed and validated before) `parsed`,
+/// Documents of requests, by `outcome`: `known` (parsed and validated before), `parsed`,
 /// or `not_found` (asked for by an id that none is known by) (counter).
 pub const DOCUMENTS_TOTAL: &str = "comanda_gateway_documents_total";
 /// HTTP requests that were refused before any GraphQL, by `status` (counter).

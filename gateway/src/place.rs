@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use comanda_producer as producer;
 use comanda_schemas::headers::error_chain;
 use comanda_schemas::{
     OrderEvent, OrderEventType, OrderId, ReadError, Registry, Timestamp, Topic, TraceContext,
 };
 use comanda_store::{AnyEvent, OrderView, Recorded, Store, StoredEvent, fingerprint, fold};
 use metrics::counter;
-use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::auth::Principal;
@@ -21,9 +21,6 @@ use crate::metrics::PLACEMENTS_TOTAL;
 use crate::progress::Progress;
 use crate::publisher::Publisher;
 use crate::recent::{Ending, Entered, First, Recent, Sighting};
-
-/// How often placements that the store has seen by now are forgotten.
-const SWEEP: Duration = Duration::from_secs(1);
 
 /// An order that is stored, and where.
 #[derive(Debug)]
@@ -140,10 +137,10 @@ impl Placing {
             Entered::First(first) => {
                 // On a task of its own: others may wait for it, and the event is on its way even
                 // if this client goes.
-                let settling = self.clone().settle_first(wanted.clone(), print, trace, first);
+                let settling = self.clone().settle_first(id, wanted.clone(), print, trace, first);
                 tokio::spawn(settling).await.unwrap_or_else(|_| Err(lost()))
             }
-            Entered::Full => match self.in_store(wanted).await? {
+            Entered::Full => match self.in_store(id, wanted).await? {
                 None => self.publish(event(id, wanted.clone()), trace).await,
                 Some(earlier) if earlier.fingerprint == print => Ok(earlier.known),
                 Some(_) => Err(Refused::Conflict),
@@ -154,6 +151,7 @@ impl Placing {
 
     async fn settle_first(
         self,
+        id: OrderId,
         wanted: PlaceOrder,
         print: Arc<str>,
         trace: TraceContext,
@@ -162,9 +160,9 @@ impl Placing {
         let ending = match first.stored() {
             Some((fingerprint, known)) => {
                 let ours = Earlier { fingerprint, known };
-                self.decide(&wanted, &first, ours).await.unwrap_or_else(|ending| ending)
+                self.decide(id, &wanted, &first, ours).await.unwrap_or_else(|ending| ending)
             }
-            None => self.find_or_publish(&wanted, &print, trace, &first).await,
+            None => self.find_or_publish(id, &wanted, &print, trace, &first).await,
         };
         first.finish(ending)
     }
@@ -172,14 +170,14 @@ impl Placing {
     /// What was placed under the same key before, or else a new event.
     async fn find_or_publish(
         &self,
+        id: OrderId,
         wanted: &PlaceOrder,
         print: &Arc<str>,
         trace: TraceContext,
         first: &First,
     ) -> Ending {
-        let id = wanted.order_id();
         let found = match self.in_log(id, first, None).await {
-            Ok(None) => self.in_store(wanted).await,
+            Ok(None) => self.in_store(id, wanted).await,
             found => found,
         };
         match found {
@@ -196,7 +194,7 @@ impl Placing {
             return Ending::Placed(known);
         }
         let ours = Earlier { fingerprint: print.clone(), known: known.clone() };
-        match self.decide(wanted, first, ours).await {
+        match self.decide(id, wanted, first, ours).await {
             Ok(Ending::Earlier { known: first, .. }) if first.place() == known.place() => {
                 Ending::Placed(known)
             }
@@ -207,11 +205,12 @@ impl Placing {
     /// Which record of the order is the first, now that `ours` is stored: the log decides.
     async fn decide(
         &self,
+        id: OrderId,
         wanted: &PlaceOrder,
         first: &First,
         ours: Earlier,
     ) -> Result<Ending, Ending> {
-        let (id, (partition, offset)) = (wanted.order_id(), ours.known.place());
+        let (partition, offset) = ours.known.place();
         let undecided = |ours: Earlier| {
             let Earlier { fingerprint, known } = ours;
             Ending::Undecided { fingerprint, known, refused: undecided() }
@@ -220,7 +219,7 @@ impl Placing {
             return Err(undecided(ours));
         }
         let found = match self.in_log(id, first, Some(ours.known.place())).await {
-            Ok(None) if self.log.is_before(partition, offset) => self.in_store(wanted).await,
+            Ok(None) if self.log.is_before(partition, offset) => self.in_store(id, wanted).await,
             found => found,
         };
         match found {
@@ -266,8 +265,7 @@ impl Placing {
     }
 
     /// What the order store has.
-    async fn in_store(&self, wanted: &PlaceOrder) -> Result<Option<Earlier>, Refused> {
-        let id = wanted.order_id();
+    async fn in_store(&self, id: OrderId, wanted: &PlaceOrder) -> Result<Option<Earlier>, Refused> {
         let found = self.lookup.placement(id).await.map_err(Refused::Failed)?;
         Ok(found.map(|found| Earlier {
             fingerprint: found.fingerprint.into(),
@@ -277,23 +275,26 @@ impl Placing {
     }
 
     async fn publish(&self, event: OrderEvent, trace: TraceContext) -> Result<Known, Refused> {
-        match self.publisher.publish(&event, &trace).await {
-            Ok(receipt) => {
-                self.log.wrote(receipt.partition, receipt.offset);
-                Ok(Known {
-                    occurred_at: event.occurred_at,
-                    at: Arc::new(Recorded {
-                        topic: receipt.topic,
-                        partition: receipt.partition,
-                        offset: receipt.offset,
-                        timestamp: receipt.timestamp,
-                    }),
-                    owner: event.customer_id.into(),
-                    is_new: true,
-                })
-            }
-            Err(error) => Err(Refused::Failed(Failure::from(&error))),
-        }
+        let at = self.write(&event, &trace).await;
+        let at = at.map_err(|error| Refused::Failed(Failure::from(&error)))?;
+        Ok(Known {
+            occurred_at: event.occurred_at,
+            at: Arc::new(at),
+            owner: event.customer_id.into(),
+            is_new: true,
+        })
+    }
+
+    /// Stores an event of an order; where it stands.
+    pub async fn write(
+        &self,
+        event: &OrderEvent,
+        trace: &TraceContext,
+    ) -> Result<Recorded, producer::Error> {
+        let receipt = self.publisher.publish(event, trace).await?;
+        let producer::Receipt { topic, partition, offset, timestamp } = receipt;
+        self.log.wrote(partition, offset);
+        Ok(Recorded { topic, partition, offset, timestamp })
     }
 
     /// The order as it stands: from the store where it may have gone on, else as it was placed.
@@ -322,23 +323,15 @@ impl Placing {
         principal.is_allowed(&known.owner).then_some(known.at)
     }
 
-    /// This gateway has stored another record of an order.
-    pub fn wrote(&self, at: &Recorded) {
-        self.log.wrote(at.partition, at.offset);
+    /// Whether there is nothing to forget.
+    pub fn is_idle(&self) -> bool {
+        self.recent.is_empty()
     }
 
-    /// Forgets what need not be remembered any more, until `shutdown`.
-    pub async fn keep_house(self, progress: Progress, shutdown: CancellationToken) {
-        let mut tick = tokio::time::interval(SWEEP);
-        while shutdown.run_until_cancelled(tick.tick()).await.is_some() {
-            if self.recent.is_empty() {
-                continue;
-            }
-            progress.look().await;
-            self.recent.sweep(|partition, offset| {
-                progress.is_known_passed(&self.topic, partition, offset)
-            });
-        }
+    /// Forgets what need not be remembered any more.
+    pub fn sweep(&self, progress: &Progress) {
+        self.recent
+            .sweep(|partition, offset| progress.is_known_passed(&self.topic, partition, offset));
     }
 }
 

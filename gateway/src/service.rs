@@ -74,32 +74,28 @@ impl Service {
         let Self { listener, options, auth, documents, cors, edge, parts, .. } = self;
         let Parts { producer, store, registry, kafka, names } = parts;
         let auth = Arc::new(auth);
-        let following = tokio::spawn(auth.clone().follow(shutdown.clone()));
         let progress = Progress::new(store.clone());
         let log = log::Parts { kafka: kafka.clone(), names: names.clone(), store: store.clone() };
         let placing = Placing::start(
-            producer.clone(),
+            producer,
             registry.clone(),
             log,
             options.max_recent_placements as usize,
             millis(options.recent_placement_ms),
         );
         let rates = Arc::new(Rates::new(&options));
-        let counted = rates.clone();
-        let quiet = shutdown.clone();
         let receipt_wait = millis(options.receipt_wait_ms);
         let changing = Changing::new(
             &placing,
-            producer,
             store.clone(),
             progress.clone(),
             (options.max_recent_placements as usize, millis(options.recent_placement_ms)),
             receipt_wait,
         );
         let housekeeping = [
-            tokio::spawn(placing.clone().keep_house(progress.clone(), shutdown.clone())),
+            tokio::spawn(auth.clone().follow(shutdown.clone())),
             tokio::spawn(changing.clone().keep_house(shutdown.clone())),
-            tokio::spawn(async move { counted.keep_house(quiet).await }),
+            tokio::spawn(rates.clone().keep_house(shutdown.clone())),
         ];
         let sources = Sources {
             kafka,
@@ -144,7 +140,6 @@ impl Service {
         };
         let service = warp::service(routes(Arc::new(gateway)));
         server::serve(listener, Arc::new(edge), service, limits, sockets, shutdown).await;
-        following.abort();
         housekeeping.iter().for_each(JoinHandle::abort);
         Ok(())
     }

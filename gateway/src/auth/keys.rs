@@ -1,10 +1,9 @@
 //! API keys, and whose they are.
 
 use std::collections::HashSet;
-use std::fmt::Write as _;
 
+use crate::digest::{self, digest};
 use serde::Deserialize;
-use sha2::{Digest, Sha256};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 use super::Principal;
@@ -51,15 +50,7 @@ impl ApiKey {
 ///
 /// A plain hash is enough where keys are random and long; it would not be for passwords.
 pub fn hash_key(key: &str) -> String {
-    digest(key).iter().fold(String::with_capacity(64), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("a String takes any text");
-        text
-    })
-}
-
-/// SHA-256: what keys and tokens are compared and remembered by.
-pub(super) fn digest(content: impl AsRef<[u8]>) -> [u8; 32] {
-    Sha256::digest(content).into()
+    hex::encode(digest(key))
 }
 
 /// The keys that are accepted.
@@ -79,7 +70,7 @@ impl Keys {
             if !names.insert(name) {
                 return Err(format!("has two keys with the name {name:?}"));
             }
-            let Some(hash) = parse_hash(&key.sha256) else {
+            let Some(hash) = digest::parse(&key.sha256) else {
                 return Err(format!("{name:?}: sha256 must be 64 hexadecimal digits"));
             };
             if !hashes.insert(hash) {
@@ -117,19 +108,6 @@ impl Keys {
         let known = self.known.get(at as usize).filter(|_| bool::from(found));
         known.map(|(_, principal)| principal)
     }
-}
-
-fn parse_hash(text: &str) -> Option<[u8; 32]> {
-    let digits = text.as_bytes();
-    if digits.len() != 64 {
-        return None;
-    }
-    let digit = |b: u8| char::from(b).to_digit(16).and_then(|d| u8::try_from(d).ok());
-    let mut hash = [0; 32];
-    for (byte, pair) in hash.iter_mut().zip(digits.chunks_exact(2)) {
-        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
-    }
-    Some(hash)
 }
 
 #[cfg(test)]

@@ -9,8 +9,8 @@ use metrics::gauge;
 use tokio::io::AsyncReadExt;
 use tracing::{error, info};
 
-use super::keys::digest;
 use crate::Error;
+use crate::digest::digest;
 use crate::metrics::KEYS_STALE;
 
 /// Most bytes of a file of keys.

@@ -24,6 +24,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::millis;
+use crate::digest::digest;
 use crate::failure::{Code, Failure};
 use crate::{Error, Options};
 pub(crate) use credential::Credential;
@@ -52,7 +53,7 @@ impl Auth {
     pub async fn grant(&self, shown: Option<Credential<'_>>) -> Result<Option<Grant>, Failure> {
         let Some(shown) = shown else { return Ok(None) };
         let (Credential::Bearer(text) | Credential::Key(text)) = shown;
-        let hash = keys::digest(text);
+        let hash = digest(text);
         if let Some(principal) = self.keys.keys().find(&hash) {
             let principal = principal.clone();
             return Ok(Some(Grant { principal, proof: Proof::Key(hash) }));

@@ -184,9 +184,9 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::auth::keys::digest;
     use crate::auth::tests::{Signer, claims, options};
     use crate::auth::token::remaining;
+    use crate::digest::digest;
 
     const SECRET: &str = "a-secret-of-thirty-two-bytes-or-more";
 

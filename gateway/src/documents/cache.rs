@@ -4,20 +4,12 @@ use std::sync::Arc;
 
 use quick_cache::sync::{Cache as Store, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
-use sha2::{Digest as _, Sha256};
 
 use super::Document;
+use crate::digest::Digest;
 
 /// Parts that are locked one by one; a document has to fit into one.
 const SHARDS: usize = 8;
-
-/// SHA-256 of a text: two documents are never taken for each other.
-pub(super) type Digest = [u8; 32];
-
-/// The digest of a document.
-pub(super) fn digest(text: &str) -> Digest {
-    Sha256::digest(text.as_bytes()).into()
-}
 
 /// Documents by their digest, bounded in number and bytes. One that was used once does not drive
 /// out those that are used again and again (S3-FIFO).

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::cache::{Digest, digest};
 use crate::Error;
+use crate::digest::{Digest, digest};
 
 /// What Apollo's manifests call themselves.
 const APOLLO_FORMAT: &str = "apollo-persisted-query-manifest";

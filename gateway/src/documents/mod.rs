@@ -23,10 +23,11 @@ use async_graphql::{ServerError, Variables};
 use metrics::counter;
 
 use self::arguments::Arguments;
-use self::cache::{Cache, Digest};
+use self::cache::Cache;
 use self::persisted::Persisted;
 use self::validator::Validator;
 use crate::auth::Caller;
+use crate::digest::Digest;
 use crate::failure::Failure;
 use crate::limits::Limits;
 use crate::metrics::DOCUMENTS_TOTAL;

@@ -1,8 +1,8 @@
 //! Which document a request means, and whether its sender may ask for it.
 
-use super::cache::{Digest, digest};
 use super::listed::Listed;
 use crate::auth::Caller;
+use crate::digest::{Digest, digest, parse};
 use crate::failure::{Code, Failure};
 use crate::params::Wanted;
 use crate::{Audience, Error, Options};
@@ -94,13 +94,6 @@ impl Persisted {
         let message = "this caller may only ask for documents that are on the list";
         Err(Failure::new(Code::DocumentNotListed, message))
     }
-}
-
-/// The hash as clients write it, in hexadecimal digits.
-fn parse(hash: &str) -> Option<Digest> {
-    let mut digest = Digest::default();
-    hex::decode_to_slice(hash, &mut digest).ok()?;
-    Some(digest)
 }
 
 /// No document is known by that id. Clients know it by these words, if not by the code.

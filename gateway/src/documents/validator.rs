@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use futures_util::FutureExt;
 use tracing::error;
 
-use crate::failure::{Code, Failure};
+use crate::failure::Failure;
 use crate::schema::{self, Limits, Schema};
 
 /// Validates documents together with the variables of a request.
@@ -39,7 +39,7 @@ impl Validator {
             Ok(response) => Err(response.errors),
             Err(_) => {
                 error!("the validation panicked");
-                let failure = Failure::new(Code::Internal, "the gateway failed");
+                let failure = Failure::internal();
                 Err(vec![failure.into_server_error()])
             }
         }

@@ -16,7 +16,7 @@ const RETRY_AFTER_SECONDS: u64 = 1;
 
 /// A refusal of a request as such, before any GraphQL.
 #[derive(Debug)]
-pub(super) struct Refusal {
+pub(crate) struct Refusal {
     pub status: StatusCode,
     pub failure: Failure,
     /// Further headers.

@@ -78,7 +78,7 @@ pub(crate) fn routes(
                 let serving = AssertUnwindSafe(gateway.serve(request, &mut learnt));
                 let served = serving.catch_unwind().await.unwrap_or_else(|_| {
                     error!("serving a request panicked");
-                    Err(Failure::new(Code::Internal, "the gateway failed").into())
+                    Err(Failure::internal().into())
                 });
                 let mut response = served.unwrap_or_else(|refusal| {
                     learnt.code = Some(refusal.failure.code);
@@ -153,7 +153,7 @@ impl Gateway {
             let refusal = Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message);
             return Err(refusal.with(ACCEPT_ENCODING, "identity"));
         }
-        let grant = self.grant(&headers, sender).await?;
+        let grant = self.grant(Credential::of_headers(&headers), sender).await?;
         let caller = grant.as_ref().map(|grant| grant.principal.clone());
         learnt.caller.clone_from(&caller);
         let left = self.rates.request(sender.address, &caller)?;
@@ -172,9 +172,13 @@ impl Gateway {
         Ok(response)
     }
 
-    /// What these headers give whoever sent them.
-    async fn grant(&self, headers: &HeaderMap, sender: Sender) -> Result<Option<Grant>, Refusal> {
-        let grant = match Credential::of_headers(headers) {
+    /// What a credential gives whoever shows it.
+    pub async fn grant(
+        &self,
+        shown: Result<Option<Credential<'_>>, Failure>,
+        sender: Sender,
+    ) -> Result<Option<Grant>, Refusal> {
+        let grant = match shown {
             Ok(shown) => self.auth.grant(shown).await,
             Err(failure) => Err(failure),
         };
@@ -185,7 +189,7 @@ impl Gateway {
     }
 
     /// Comes back when the grant holds no longer.
-    fn end_of(&self, grant: Option<Grant>) -> BoxFuture<'static, ()> {
+    pub fn end_of(&self, grant: Option<Grant>) -> BoxFuture<'static, ()> {
         let Some(grant) = grant else { return std::future::pending().boxed() };
         let auth = self.auth.clone();
         async move { auth.end_of(&grant).await }.boxed()

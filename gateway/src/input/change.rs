@@ -4,7 +4,7 @@ use async_graphql::{ID, MaybeUndefined};
 use comanda_schemas::{Contact, OrderId, OrderLine};
 
 use super::errors::{ErrorCode, Problems, UserError};
-use super::{contact, fields, lines, total};
+use super::{contact, fields, lines, text, total};
 use crate::schema::inputs::{CancelOrderInput, RetryPaymentInput, UpdateOrderInput};
 
 /// A request to change an order, with nothing wrong in it.
@@ -101,10 +101,4 @@ impl Ask {
 
 fn method(problems: &mut Problems<'_>, token: Option<String>) -> Option<String> {
     token.inspect(|token| fields::payment_method(problems, token))
-}
-
-/// A text that may be left out; an empty one is none.
-fn text(problems: &mut Problems<'_>, name: &str, text: Option<String>) -> Option<String> {
-    let text = text.filter(|text| !text.is_empty());
-    text.inspect(|text| fields::text(problems, &[name], text))
 }

@@ -38,7 +38,7 @@ pub(crate) enum ErrorCode {
     OrderPaid,
     /// There is no failed payment to try again.
     PaymentNotFailed,
-    /// The API key does not allow it.
+    /// The key or token does not allow it.
     Forbidden,
     /// Too much is in flight; nothing was stored.
     Overloaded,

@@ -50,10 +50,7 @@ impl PlaceOrder {
         let lines = lines(&mut problems, input.lines, max_lines);
         let total = total(&mut problems, &lines);
         fields::payment_method(&mut problems, &input.payment_method);
-        let note = input.note.filter(|note| !note.is_empty());
-        if let Some(note) = &note {
-            fields::text(&mut problems, &["note"], note);
-        }
+        let note = text(&mut problems, "note", input.note);
         let found = problems.finish();
         match (currency, total) {
             (Some(currency), Some(total_minor)) if found.is_empty() => {
@@ -94,6 +91,12 @@ fn lines(
         return Vec::new();
     }
     input.into_iter().enumerate().map(|(n, input)| line(problems, n, input)).collect()
+}
+
+/// A text that may be left out; an empty one is none.
+fn text(problems: &mut Problems<'_>, name: &str, text: Option<String>) -> Option<String> {
+    let text = text.filter(|text| !text.is_empty());
+    text.inspect(|text| fields::text(problems, &[name], text))
 }
 
 fn line(problems: &mut Problems<'_>, n: usize, input: OrderLineInput) -> OrderLine {

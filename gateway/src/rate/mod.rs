@@ -12,6 +12,7 @@ mod store;
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -148,7 +149,7 @@ impl Rates {
     }
 
     /// Forgets those who are idle, until `shutdown`.
-    pub async fn keep_house(&self, shutdown: CancellationToken) {
+    pub async fn keep_house(self: Arc<Self>, shutdown: CancellationToken) {
         let mut tick = tokio::time::interval(SWEEP);
         while shutdown.run_until_cancelled(tick.tick()).await.is_some() {
             self.operators.iter().chain(&self.customers).for_each(Limiter::sweep);

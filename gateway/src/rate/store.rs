@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, RandomState};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use governor::nanos::Nanos;
@@ -21,7 +20,6 @@ pub(super) struct Bounded<K> {
     /// Keys of one shard.
     room: usize,
     rest: Mutex<Option<Nanos>>,
-    len: AtomicUsize,
 }
 
 impl<K: Eq + Hash> Bounded<K> {
@@ -32,7 +30,6 @@ impl<K: Eq + Hash> Bounded<K> {
             hasher: RandomState::new(),
             room: max.div_ceil(SHARDS),
             rest: Mutex::default(),
-            len: AtomicUsize::new(0),
         }
     }
 
@@ -61,7 +58,6 @@ impl<K: Eq + Hash + Clone> StateStore for Bounded<K> {
         if shard.len() < self.room {
             let (outcome, next) = measure(None)?;
             shard.insert(key.clone(), next);
-            self.len.fetch_add(1, Ordering::Relaxed);
             return Ok(outcome);
         }
         drop(shard);
@@ -75,15 +71,12 @@ impl<K: Eq + Hash + Clone> StateStore for Bounded<K> {
 impl<K: Eq + Hash + Clone> ShrinkableKeyedStateStore<K> for Bounded<K> {
     fn retain_recent(&self, drop_below: Nanos) {
         for shard in &self.shards {
-            let mut shard = lock(shard);
-            let before = shard.len();
-            shard.retain(|_, state| *state >= drop_below);
-            self.len.fetch_sub(before - shard.len(), Ordering::Relaxed);
+            lock(shard).retain(|_, state| *state >= drop_below);
         }
     }
 
     fn len(&self) -> usize {
-        self.len.load(Ordering::Relaxed)
+        self.shards.iter().map(|shard| lock(shard).len()).sum()
     }
 
     fn is_empty(&self) -> bool {

@@ -64,8 +64,7 @@ impl Subscription {
                 // One that was placed a moment ago may not have reached the store. Nobody else waits
                 // for it: that would tell that it exists.
                 if let Some(placed) = house.placing.recent_receipt(id, &principal) {
-                    let token = crate::receipt::token(&placed);
-                    house.wait_for(&token).await?;
+                    house.wait_until_passed(&[placed.passed()]).await?;
                 }
                 house.order(&principal, id).await?.ok_or_else(no_such_order)?;
                 Watch::Order(id)

@@ -178,10 +178,7 @@ impl Connection {
             Err(_) => return ControlFlow::Break(Close::forbidden()),
         };
         let caller = grant.as_ref().map(|grant| grant.principal.clone());
-        if let Some(grant) = grant {
-            let auth = self.gateway.auth.clone();
-            self.end = async move { auth.end_of(&grant).await }.boxed();
-        }
+        self.end = self.gateway.end_of(grant);
         let (trace, prepaid) = (self.sender.trace, Prepaid::default());
         self.asker = Some(Asker { caller, trace, prepaid });
         ControlFlow::Continue(Some(FromGateway::ConnectionAck.to_text()))
@@ -193,15 +190,8 @@ impl Connection {
             None => Credential::of_headers(&self.headers),
             shown => Ok(shown),
         });
-        let grant = match shown {
-            Ok(shown) => self.gateway.auth.grant(shown).await,
-            Err(failure) => Err(failure),
-        };
-        if let Err(failure) = &grant {
-            let counted = self.gateway.rates.count_wrong_key(self.sender.address, failure);
-            counted.map_err(|left| Failure::from(&left))?;
-        }
-        grant
+        let grant = self.gateway.grant(shown, self.sender).await;
+        grant.map_err(|refusal| refusal.failure)
     }
 
     fn subscribe(&mut self, id: String, params: Params) -> Step {

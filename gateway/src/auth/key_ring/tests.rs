@@ -2,7 +2,8 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 use tempfile::NamedTempFile;
 
 use super::*;
-use crate::auth::keys::{digest, hash_key};
+use crate::auth::keys::hash_key;
+use crate::digest::digest;
 use crate::metrics::KEYS_STALE;
 
 fn entry(name: &str, key: &str) -> String {

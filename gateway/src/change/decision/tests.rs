@@ -1,10 +1,10 @@
 use comanda_schemas::{
-    Contact, Currency, OrderId, OrderLine, Payment, PaymentEvent, PaymentEventType, Source,
-    Timestamp,
+    Contact, OrderId, OrderLine, Payment, PaymentEvent, PaymentEventType, Source, Timestamp,
 };
 use comanda_store::fold;
 
 use super::*;
+use crate::samples::{self, event};
 
 /// The events of an order, and what came of them.
 #[derive(Default)]
@@ -22,14 +22,10 @@ impl Told {
         let (order_id, version) = (OrderId::derive("c", "k"), version + 1);
         let event = OrderEvent {
             event_id: OrderEvent::derive_change_id(order_id, version, r#type, &order, None),
-            r#type,
-            order_id,
             version,
             occurred_at: Timestamp::from_millis(version.into()),
-            customer_id: "c".into(),
             order,
-            reason: None,
-            seen_offset: None,
+            ..event(order_id, r#type)
         };
         self.add("orders", AnyEvent::Order(event))
     }
@@ -84,15 +80,7 @@ impl Told {
 }
 
 fn order() -> Order {
-    let line = OrderLine { sku: "s".into(), name: "n".into(), quantity: 1, unit_price_minor: 100 };
-    Order {
-        currency: Currency::parse("EUR").unwrap(),
-        total_minor: 100,
-        lines: vec![line],
-        contact: Contact { name: "n".into(), email: "n@example.com".into() },
-        payment_method: "pm_card_visa".into(),
-        note: Some("salt".into()),
-    }
+    Order { note: Some("salt".into()), ..samples::order() }
 }
 
 fn note(text: &str) -> Change {
