@@ -1,6 +1,5 @@
 //! One case, in a process of its own: it works, measures itself and says one line.
 
-use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -22,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::load::Orders;
 use super::meter::{self, Measured, Process};
+use super::process::say;
 use super::{http, raw};
 use crate::config::{Loaded, Settings};
 use crate::{signals, telemetry};
@@ -73,14 +73,6 @@ pub enum Line {
     Ready,
     /// It is over; its figures.
     Measured(Measured),
-}
-
-impl Line {
-    fn say(&self) -> Result<()> {
-        let mut out = std::io::stdout().lock();
-        writeln!(out, "{}", serde_json::to_string(self)?)?;
-        Ok(out.flush()?)
-    }
 }
 
 /// Work under way, as seen from where it is measured.
@@ -135,7 +127,7 @@ pub async fn run(loaded: Loaded, spec: &str) -> Result<()> {
         while !ready() {
             tokio::time::sleep(LOOK).await;
         }
-        Line::Ready.say()?;
+        say(&Line::Ready)?;
         meter::follow(&Process::this(), &done, parts.spec.orders, limit, &interrupted).await
     };
     let measured = tokio::select! {
@@ -150,7 +142,7 @@ pub async fn run(loaded: Loaded, spec: &str) -> Result<()> {
     if parts.spec.kind != Kind::HttpOnly {
         verify(&parts, done()).await?;
     }
-    Line::Measured(measured).say()
+    say(&Line::Measured(measured))
 }
 
 /// Without the process that started this one, nobody wants to know.
@@ -224,17 +216,17 @@ where
 
 /// Orders whose results the engine has committed, as its metrics tell.
 fn committed(metrics: &PrometheusHandle) -> u64 {
-    sum_of(&metrics.render(), engine::metrics::TRANSACTION_RECORDS)
+    let sum = format!("{}_sum", engine::metrics::TRANSACTION_RECORDS);
+    sum_of(&metrics.render(), &sum) as u64
 }
 
-/// Sum of the samples of a histogram in the text that Prometheus reads; 0 where it has none.
-fn sum_of(text: &str, histogram: &str) -> u64 {
-    let sums = text.lines().filter_map(|line| {
-        let rest = line.strip_prefix(histogram)?.strip_prefix("_sum")?;
-        let (labels, value) = rest.rsplit_once(' ')?;
+/// Sum of the samples with this name in the text that Prometheus reads; 0 where it has none.
+pub fn sum_of(text: &str, name: &str) -> f64 {
+    let values = text.lines().filter_map(|line| {
+        let (labels, value) = line.strip_prefix(name)?.rsplit_once(' ')?;
         value.parse::<f64>().ok().filter(|_| labels.is_empty() || labels.starts_with('{'))
     });
-    sums.sum::<f64>() as u64
+    values.sum()
 }
 
 /// Reads all results: a case that lost or failed orders measured something else.
@@ -306,8 +298,15 @@ mod tests {
                     a_records_count{stage=\"payment\"} 3\n\
                     a_records_sum{stage=\"notifier\"} 7\n\
                     a_records_summary_sum 9\n";
-        assert_eq!(sum_of(text, "a_records"), 1507);
-        assert_eq!(sum_of(text, "b_records"), 0);
+        assert_eq!(sum_of(text, "a_records_sum"), 1507.0);
+        assert_eq!(sum_of(text, "b_records_sum"), 0.0);
+    }
+
+    #[test]
+    fn a_gauge_is_read_by_its_whole_name() {
+        let text = "# TYPE a_open gauge\na_open_total 9\na_open 1001\n";
+        assert_eq!(sum_of(text, "a_open"), 1001.0);
+        assert_eq!(sum_of(text, "b_open"), 0.0);
     }
 
     #[test]

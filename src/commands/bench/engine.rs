@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use comanda_schemas::{Registry, Topic, TopicNames};
 use tokio_util::sync::CancellationToken;
 
@@ -11,6 +11,7 @@ use super::figures::Figures;
 use super::latency::{self, Latency, Pace};
 use super::load::{Load, Orders};
 use super::meter::Measured;
+use super::only;
 use super::process::Starter;
 use super::report::Report;
 use super::scratch::{self, Scratch};
@@ -60,15 +61,7 @@ fn cases() -> Vec<String> {
 
 /// Whether all names are those of cases, and what they need is among them.
 fn check(only: &[String]) -> Result<()> {
-    let cases = cases();
-    if let Some(unknown) = only.iter().find(|name| !cases.contains(name)) {
-        bail!("there is no case {unknown:?}, only {}", cases.join(", "));
-    }
-    let has = |case: &str| only.iter().any(|only| only == case);
-    if (has("raw_paced") || has("engine_paced")) && !has("engine") {
-        bail!("the pace of raw_paced and engine_paced follows from engine; name it as well");
-    }
-    Ok(())
+    only::check(only, &cases(), ["raw_paced", "engine_paced"], "engine")
 }
 
 /// A run.
@@ -138,7 +131,7 @@ impl<'a> Bench<'a> {
     }
 
     fn wants(&self, case: &str) -> bool {
-        self.args.only.is_empty() || self.args.only.iter().any(|only| only == case)
+        only::wants(&self.args.only, case)
     }
 
     /// All orders are there before the case begins.

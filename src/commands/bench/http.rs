@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use anyhow::{Result, bail};
 use comanda_processors::payment::Payment;
 use comanda_processors::{Input, Outcome, Processor};
-use comanda_schemas::{OrderEvent, PaymentEventType, Source, Topic, TraceContext};
+use comanda_schemas::{OrderEvent, PaymentEventType, Source, Topic};
 use tokio::task::JoinSet;
 
 use super::case::{Parts, Shown, Work};
@@ -61,17 +60,7 @@ pub fn start(parts: &Parts) -> Result<Work> {
 
 async fn call(payment: &Payment, event: OrderEvent, topic: &str) -> Result<()> {
     let source = Source { topic: topic.to_owned(), partition: 0, offset: 0 };
-    let trace = TraceContext::new_root();
-    let input = Input {
-        event,
-        source,
-        attempt: 1,
-        failing_for: Duration::ZERO,
-        trace,
-        earlier: Vec::new(),
-        is_redriven: false,
-    };
-    match payment.handle(&input).await {
+    match payment.handle(&Input::new(event, source)).await {
         Outcome::Emit(result) if result.r#type == PaymentEventType::Succeeded => Ok(()),
         other => bail!("the provider did not charge: {other:?}"),
     }

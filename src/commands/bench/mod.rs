@@ -16,6 +16,7 @@ mod http;
 mod latency;
 mod load;
 mod meter;
+mod only;
 mod process;
 mod raw;
 mod report;

@@ -1,11 +1,12 @@
 //! Child processes of this binary: the cases, and the payment provider they call.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write as _};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use serde::Serialize;
 use tokio::sync::mpsc;
 
 use super::case::{Line, Spec};
@@ -16,6 +17,13 @@ use crate::cli::SettingsArgs;
 const LINES: usize = 16;
 /// How long a child may take to stop when asked.
 const STOP: Duration = Duration::from_secs(30);
+
+/// Says something to the parent: one line of JSON on the standard output.
+pub fn say(line: &impl Serialize) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{}", serde_json::to_string(line)?)?;
+    Ok(out.flush()?)
+}
 
 /// Starts children with the settings of this process.
 pub struct Starter {

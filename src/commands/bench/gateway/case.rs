@@ -1,6 +1,5 @@
 //! One case, in a process of its own: the bare client, or a gateway.
 
-use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::super::case::stop_with_parent;
 use super::super::latency::{Latency, Pace};
 use super::super::meter::Measured;
+use super::super::process::say;
 use super::produce;
 use crate::admin::{Readiness, Server};
 use crate::config::{Loaded, Settings};
@@ -89,14 +89,6 @@ pub struct Produced {
     pub orders: u64,
 }
 
-impl Line {
-    fn say(&self) -> Result<()> {
-        let mut out = std::io::stdout().lock();
-        writeln!(out, "{}", serde_json::to_string(self)?)?;
-        Ok(out.flush()?)
-    }
-}
-
 /// What every case needs.
 pub struct Parts {
     /// The settings.
@@ -122,7 +114,7 @@ pub async fn run(loaded: Loaded, spec: &str) -> Result<()> {
     let parts = Parts { settings, names, seconds, registry, stop };
     match role {
         Role::Produce { tasks, pace } => {
-            Line::Produced(produce::run(&parts, tasks, pace).await?).say()
+            say(&Line::Produced(produce::run(&parts, tasks, pace).await?))
         }
         Role::Serve { key, store, publishes } => serve(parts, key, store, publishes).await,
     }
@@ -134,10 +126,10 @@ async fn serve(parts: Parts, key: String, store: PathBuf, publishes: bool) -> Re
     let metrics = telemetry::start_metrics()?;
     // Under the usual names: the topics of a run come and go, the registry keeps its subjects.
     let usual = settings.topics.names();
-    for topic in Topic::ALL {
+    let id = registry.resolve(&usual, Topic::Orders).await?;
+    for topic in [Topic::Payments, Topic::Notifications] {
         registry.resolve(&usual, topic).await?;
     }
-    let id = registry.resolve(&usual, Topic::Orders).await?;
     let (encoder, topic) = (Encoder::new(id), names.name(Topic::Orders));
     let publisher = if publishes {
         let Settings { producer, kafka, .. } = &settings;
@@ -157,7 +149,7 @@ async fn serve(parts: Parts, key: String, store: PathBuf, publishes: bool) -> Re
         gateway::Parts { producer: publisher, store, registry, kafka: settings.kafka, names };
     let service = gateway::Service::build(options, parts).await?;
     let admin = Server::bind(FREE_PORT, Readiness::default(), metrics).await?;
-    Line::Listens { graphql: service.addr(), admin: admin.addr() }.say()?;
+    say(&Line::Listens { graphql: service.addr(), admin: admin.addr() })?;
     tokio::spawn(admin.run_until_stopped(stop.clone(), stop.clone()));
     Ok(service.run_until_stopped(stop).await?)
 }

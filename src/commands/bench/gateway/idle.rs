@@ -16,6 +16,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
+use super::super::case::sum_of;
 use super::Gateway;
 use super::client::{Connection, excerpt};
 use super::request::{Request, Shape};
@@ -90,7 +91,7 @@ async fn wait_for(
     let until = Instant::now() + PATIENCE;
     loop {
         let metrics = http.get(format!("http://{admin}/metrics")).send().await?.text().await?;
-        let open = value_of(&metrics, SUBSCRIPTIONS);
+        let open = sum_of(&metrics, SUBSCRIPTIONS);
         if open >= f64::from(count) {
             return Ok(());
         }
@@ -105,12 +106,6 @@ async fn wait_for(
     }
 }
 
-/// Value of a gauge without labels in the text that Prometheus reads; 0 where it has none.
-fn value_of(text: &str, gauge: &str) -> f64 {
-    let value = text.lines().find_map(|line| line.strip_prefix(gauge)?.strip_prefix(' '));
-    value.and_then(|value| value.trim().parse().ok()).unwrap_or_default()
-}
-
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// Subscribes to all orders, and waits for the first update.
@@ -122,38 +117,37 @@ async fn watch(addr: SocketAddr, key: String, slots: Arc<Semaphore>) -> Result<(
     let (mut socket, _) = connect_async(request).await.context("opening a WebSocket")?;
     let payload = json!({ "authorization": format!("Bearer {key}") });
     say(&mut socket, json!({ "type": "connection_init", "payload": payload })).await?;
-    hear(&mut socket, "connection_ack").await?;
-    let payload = json!({ "query": "subscription { orderUpdates { orderId type } }" });
-    say(&mut socket, json!({ "type": "subscribe", "id": "1", "payload": payload })).await?;
+    let answer = hear(&mut socket).await?;
+    if answer["type"] != "connection_ack" {
+        bail!("the gateway says {answer} instead of connection_ack");
+    }
     drop(slot);
-    hear(&mut socket, "next").await
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let payload = json!({ "query": "subscription { orderUpdates { orderId type } }" });
+        say(&mut socket, json!({ "type": "subscribe", "id": "1", "payload": payload })).await?;
+        let answer = hear(&mut socket).await?;
+        if answer["type"] == "next" {
+            return Ok(());
+        }
+        // Topics that were just made may have no leader yet, and then can't be read.
+        let retriable = &answer["payload"][0]["extensions"]["retriable"];
+        if *retriable != true || Instant::now() > until {
+            bail!("the gateway says {answer} instead of next");
+        }
+        tokio::time::sleep(LOOK).await;
+    }
 }
 
 async fn say(socket: &mut Socket, message: Value) -> Result<()> {
     socket.send(Message::text(message.to_string())).await.context("a WebSocket")
 }
 
-/// Waits for a message, which has to be of this type. Pings are answered meanwhile.
-async fn hear(socket: &mut Socket, kind: &str) -> Result<()> {
+/// Waits for a message. Pings are answered meanwhile.
+async fn hear(socket: &mut Socket) -> Result<Value> {
     loop {
         let message = socket.next().await.context("the gateway closed a WebSocket")?;
         let Message::Text(text) = message.context("a WebSocket")? else { continue };
-        let message: Value = serde_json::from_str(&text).context("a message of the gateway")?;
-        if message["type"] != kind {
-            bail!("the gateway says {} instead of {kind}", excerpt(&text));
-        }
-        return Ok(());
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_gauge_is_read_by_its_whole_name() {
-        let text = "# TYPE a_open gauge\na_open_total 9\na_open 1001\n";
-        assert_eq!(value_of(text, "a_open"), 1001.0);
-        assert_eq!(value_of(text, "b_open"), 0.0);
+        return serde_json::from_str(&text).context("a message of the gateway");
     }
 }

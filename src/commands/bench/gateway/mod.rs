@@ -29,6 +29,7 @@ use tickets::Tickets;
 
 use super::latency::{self, Latency, Pace};
 use super::meter::{self, Measured, Process};
+use super::only;
 use super::process::{Running, Starter};
 use super::scratch::{self, Scratch};
 use crate::cli::{BenchGatewayArgs, SettingsArgs};
@@ -92,21 +93,13 @@ pub async fn run(loaded: Loaded, settings: SettingsArgs, args: BenchGatewayArgs)
 }
 
 /// The names of all cases.
-fn cases() -> impl Iterator<Item = &'static str> {
-    FULL.iter().chain(&PACED).map(|(name, _)| *name).chain([IDLE])
+fn cases() -> Vec<String> {
+    FULL.iter().chain(&PACED).map(|(name, _)| *name).chain([IDLE]).map(str::to_owned).collect()
 }
 
 /// Whether all names are those of cases, and what they need is among them.
 fn check(only: &[String]) -> Result<()> {
-    if let Some(unknown) = only.iter().find(|name| !cases().any(|case| case == *name)) {
-        let cases = cases().collect::<Vec<_>>().join(", ");
-        bail!("there is no case {unknown:?}, only {cases}");
-    }
-    let has = |case: &str| only.iter().any(|only| only == case);
-    if PACED.iter().any(|(case, _)| has(case)) && !has("gateway") {
-        bail!("the pace of raw_paced and gateway_paced follows from gateway; name it as well");
-    }
-    Ok(())
+    only::check(only, &cases(), PACED.map(|(name, _)| name), "gateway")
 }
 
 /// Sees to it that as many connections are possible as are wanted. Children have the same limit.
@@ -178,7 +171,7 @@ impl Bench<'_> {
     }
 
     fn wants(&self, case: &str) -> bool {
-        self.args.only.is_empty() || self.args.only.iter().any(|only| only == case)
+        only::wants(&self.args.only, case)
     }
 
     /// How long a run takes.
