@@ -52,16 +52,17 @@ struct Scale {
 
 impl Scale {
     fn from_env() -> Self {
-        let seconds = |name, default| Duration::from_secs(harness::scale(name, default));
+        let seconds =
+            |name, default| Duration::from_secs(harness::scale(&format!("CHAOS_{name}"), default));
         let scale = Self {
-            seed: harness::scale("SEED", rand::random::<u32>().into()),
-            orders: harness::scale("ORDERS", 3_000),
+            seed: harness::scale("CHAOS_SEED", rand::random::<u32>().into()),
+            orders: harness::scale("CHAOS_ORDERS", 3_000),
             load: seconds("LOAD_SECONDS", 36),
             kill_every: seconds("KILL_SECONDS", 5),
             pause: seconds("PAUSE_SECONDS", 9),
             outage: seconds("OUTAGE_SECONDS", 15),
-            latency_ms: harness::scale("LATENCY_MS", 100),
-            window: harness::scale("WINDOW", 64),
+            latency_ms: harness::scale("CHAOS_LATENCY_MS", 100),
+            window: harness::scale("CHAOS_WINDOW", 64),
             drain: seconds("DRAIN_SECONDS", 120),
         };
         eprintln!("chaos: {scale:?}; COMANDA_CHAOS_SEED={} repeats the schedule", scale.seed);

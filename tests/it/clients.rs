@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
+use tokio::sync::OnceCell;
 
 use crate::harness::graphql::{Gateway, order};
 use crate::harness::process::{self, Comanda, FREE_PORTS};
@@ -54,15 +55,24 @@ async fn python<S: AsRef<OsStr>>(arguments: &[S]) -> Command {
     python
 }
 
-/// `node` with a script. The script is copied: imports are looked up from where it lies.
+/// `node` with a script. The scripts are copied: imports are looked up from where they lie. Once, since
+/// a copy in the making is an empty module to whoever imports it.
 async fn node(name: &'static str) -> Command {
-    let folder = tokio::task::spawn_blocking(downloads::node_clients).await.unwrap().unwrap();
-    let copy = folder.join(name);
-    for name in [name, "operations.mjs"] {
-        std::fs::copy(script(name), folder.join(name)).unwrap();
-    }
+    static FOLDER: OnceCell<PathBuf> = OnceCell::const_new();
+    let fill = || {
+        let folder = downloads::node_clients().unwrap();
+        for entry in std::fs::read_dir(script("")).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "mjs") {
+                std::fs::copy(&path, folder.join(path.file_name().unwrap())).unwrap();
+            }
+        }
+        folder
+    };
+    let filled = async || tokio::task::spawn_blocking(fill).await.unwrap();
+    let folder = FOLDER.get_or_init(filled).await;
     let mut node = Command::new("node");
-    node.arg(copy);
+    node.arg(folder.join(name));
     node
 }
 

@@ -6,7 +6,7 @@ use comanda_processors::notifier::{Notifier, Options};
 use comanda_processors::{Input, Outcome, Processor};
 use comanda_schemas::{
     Contact, Currency, NotificationEvent, NotificationEventType, Order, OrderId, OrderLine,
-    Payment, PaymentEvent, PaymentEventType, Source, Timestamp, TraceContext,
+    Payment, PaymentEvent, PaymentEventType, Source, Timestamp,
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -108,16 +108,8 @@ fn event(r#type: PaymentEventType) -> PaymentEvent {
 }
 
 async fn sent(notifier: &Notifier, event: &PaymentEvent) -> NotificationEvent {
-    let input = Input {
-        event: event.clone(),
-        source: Source { topic: "payments".into(), partition: 0, offset: 1 },
-        attempt: 1,
-        failing_for: Duration::ZERO,
-        trace: TraceContext::new_root(),
-        earlier: Vec::new(),
-        is_redriven: false,
-    };
-    match notifier.handle(&input).await {
+    let source = Source { topic: "payments".into(), partition: 0, offset: 1 };
+    match notifier.handle(&Input::new(event.clone(), source)).await {
         Outcome::Emit(event) if event.r#type == NotificationEventType::Sent => event,
         other => panic!("not sent: {other:?}"),
     }

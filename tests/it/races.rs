@@ -5,7 +5,6 @@
 //! what the clients ask for; how it interleaves is the machine's.
 
 use std::collections::{BTreeMap, HashMap};
-use std::str::FromStr;
 use std::time::Duration;
 
 use comanda_sandbox::payment::Ledger;
@@ -33,17 +32,14 @@ const RIVALS: usize = 4;
 /// Longest time from one order's placing to a rival's request, in milliseconds.
 const SPREAD_MS: u64 = 80;
 
-fn number<T: FromStr>(name: &str, default: T) -> T {
-    let name = format!("COMANDA_RACES_{name}");
-    let Ok(text) = std::env::var(&name) else { return default };
-    text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number"))
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_wins_the_topics_the_store_and_the_providers_books_agree() {
     let Some(parts) = harness::real_parts().await else { return };
     let _alone = harness::heavy().await;
-    let (orders, seed) = (number("ORDERS", 160), number("SEED", rand::random::<u32>().into()));
+    let (orders, seed) = (
+        harness::scale("RACES_ORDERS", 160),
+        harness::scale("RACES_SEED", rand::random::<u32>().into()),
+    );
     eprintln!("races: {orders} orders; COMANDA_RACES_SEED={seed} asks for the same");
     let mut installation = Installation::new(parts, "races").await;
     let latency = ["--set", "sandbox.payment.latency_ms=20"];

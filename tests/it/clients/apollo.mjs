@@ -6,22 +6,16 @@
 
 import { ApolloClient, ApolloLink, HttpLink, InMemoryCache, gql } from '@apollo/client/core';
 import { GraphQLWsLink } from '@apollo/client/link/subscriptions';
-import { createClient } from 'graphql-ws';
-import WebSocket from 'ws';
-import { ORDER, PLACE, WATCH } from './operations.mjs';
+import { ORDER, PLACE, WATCH, socket } from './operations.mjs';
 
 const [url, key, input] = process.argv.slice(2);
 const authorization = `Bearer ${key}`;
-const socket = createClient({
-  url: url.replace(/^http/, 'ws'),
-  webSocketImpl: WebSocket,
-  connectionParams: { authorization },
-});
+const updates = socket(url, authorization);
 const client = new ApolloClient({
   cache: new InMemoryCache(),
   link: ApolloLink.split(
     ({ operationType }) => operationType === 'subscription',
-    new GraphQLWsLink(socket),
+    new GraphQLWsLink(updates),
     new HttpLink({ uri: url, headers: { authorization } }),
   ),
 });
@@ -33,8 +27,8 @@ if (errors.length > 0) throw new Error(JSON.stringify(errors));
 const reading = { id: order.id, receipt: receipt.token };
 const read = await client.query({ query: gql(ORDER), variables: reading });
 const watched = await new Promise((resolve, reject) => {
-  const updates = client.subscribe({ query: gql(WATCH), variables: { id: order.id } });
-  updates.subscribe({
+  const watching = client.subscribe({ query: gql(WATCH), variables: { id: order.id } });
+  watching.subscribe({
     next: ({ data, error }) => {
       if (error) reject(error);
       const { status } = data.orderUpdates.order;
@@ -44,5 +38,5 @@ const watched = await new Promise((resolve, reject) => {
     complete: () => reject(new Error('the subscription ended early')),
   });
 });
-await socket.dispose();
+await updates.dispose();
 console.log(JSON.stringify({ placed: order.status, read: read.data.order.status, watched }));

@@ -5,17 +5,11 @@
 // Prints { placed, read, watched }: the order's status after each step.
 
 import { Client, cacheExchange, fetchExchange, subscriptionExchange } from '@urql/core';
-import { createClient } from 'graphql-ws';
-import WebSocket from 'ws';
-import { ORDER, PLACE, WATCH } from './operations.mjs';
+import { ORDER, PLACE, WATCH, socket } from './operations.mjs';
 
 const [url, key, input] = process.argv.slice(2);
 const authorization = `Bearer ${key}`;
-const socket = createClient({
-  url: url.replace(/^http/, 'ws'),
-  webSocketImpl: WebSocket,
-  connectionParams: { authorization },
-});
+const updates = socket(url, authorization);
 const client = new Client({
   url,
   preferGetMethod: false,
@@ -25,7 +19,7 @@ const client = new Client({
     fetchExchange,
     subscriptionExchange({
       forwardSubscription: ({ query, variables }) => ({
-        subscribe: (sink) => ({ unsubscribe: socket.subscribe({ query, variables }, sink) }),
+        subscribe: (sink) => ({ unsubscribe: updates.subscribe({ query, variables }, sink) }),
       }),
     }),
   ],
@@ -48,5 +42,5 @@ const watched = await new Promise((resolve, reject) => {
     if (status === 'PAID') resolve(status);
   });
 });
-await socket.dispose();
+await updates.dispose();
 console.log(JSON.stringify({ placed: order.status, read, watched }));

@@ -4,30 +4,7 @@
 //
 // Prints one JSON array of { type, order: { status } }, one for each update.
 
-import { createClient } from 'graphql-ws';
-import WebSocket from 'ws';
+import { socket, watch } from './operations.mjs';
 
 const [url, key, orderId, ...awaited] = process.argv.slice(2);
-const client = createClient({
-  url: url.replace(/^http/, 'ws'),
-  webSocketImpl: WebSocket,
-  connectionParams: { authorization: `Bearer ${key}` },
-  retryAttempts: 0,
-});
-const query =
-  'subscription ($id: ID!) { orderUpdates(orderId: $id) { type order { status } } }';
-
-const updates = [];
-const patience = setTimeout(() => {
-  console.error('not all of it within 60 s', updates);
-  process.exit(1);
-}, 60_000);
-for await (const { data, errors } of client.iterate({ query, variables: { id: orderId } })) {
-  if (errors) throw new Error(JSON.stringify(errors));
-  updates.push(data.orderUpdates);
-  const types = updates.map(({ type }) => type);
-  if (awaited.every((type) => types.includes(type))) break;
-}
-clearTimeout(patience);
-await client.dispose();
-console.log(JSON.stringify(updates));
+await watch(socket(url, `Bearer ${key}`, { retryAttempts: 0 }), orderId, awaited);

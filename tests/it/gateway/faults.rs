@@ -40,10 +40,12 @@ struct Scale {
 
 impl Scale {
     fn from_env() -> Self {
-        let millis = |name, default| Duration::from_millis(harness::scale(name, default));
+        let millis = |name, default| {
+            Duration::from_millis(harness::scale(&format!("CHAOS_{name}"), default))
+        };
         let scale = Self {
-            seed: harness::scale("SEED", rand::random::<u32>().into()),
-            rate: harness::scale("RATE", 100),
+            seed: harness::scale("CHAOS_SEED", rand::random::<u32>().into()),
+            rate: harness::scale("CHAOS_RATE", 100),
             freeze: millis("FREEZE_MS", 5_000),
             hold: millis("HOLD_MS", 4_000),
             delivery: millis("DELIVERY_MS", 1_500),

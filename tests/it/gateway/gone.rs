@@ -11,6 +11,7 @@ use crate::harness;
 use crate::harness::graphql::{Gateway, PLACE, order};
 use crate::harness::installation::Installation;
 
+const REQUESTS: &str = "comanda_gateway_requests_total";
 const CONNECTIONS: &str = "comanda_gateway_connections";
 const IN_FLIGHT: &str = "comanda_gateway_in_flight_requests";
 
@@ -48,10 +49,11 @@ async fn nothing_is_done_for_a_client_that_is_gone_before_it_has_asked() {
     admin.metric_is(CONNECTIONS, 1.0).await;
     drop(half);
     admin.metric_is(CONNECTIONS, 0.0).await;
-    assert_eq!(admin.metric("comanda_gateway_requests_total").await, 0.0);
+    assert_eq!(admin.metric(REQUESTS).await, 0.0);
 
     // The topic has what was asked for whole, and nothing else.
     let placed = place(&gateway, &order("whole")).await;
+    admin.metric_is(REQUESTS, 1.0).await;
     let (id, at) = placed.placed().expect("placed");
     let stored = installation.stored::<OrderEvent>().await;
     let told: Vec<_> = stored.iter().map(|(at, event)| (event.order_id.to_string(), *at)).collect();

@@ -73,9 +73,9 @@ pub async fn heavy() -> SemaphorePermit<'static> {
     ONE.acquire().await.expect("never closed")
 }
 
-/// A number that the environment sets as `COMANDA_CHAOS_<name>`, for runs at full size.
+/// A number that the environment sets as `COMANDA_<name>`, for runs at full size.
 pub fn scale<T: FromStr>(name: &str, default: T) -> T {
-    let name = format!("COMANDA_CHAOS_{name}");
+    let name = format!("COMANDA_{name}");
     let Ok(text) = std::env::var(&name) else { return default };
     text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number"))
 }
