@@ -13,9 +13,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::debug;
 
 use super::Payment;
-use super::amount::to_provider;
-use super::answer::Failure;
-use super::client::{Charge, Found, Standing};
+use super::api::{Charge, Failure, Found, Standing};
 
 /// What an order event came to.
 #[derive(Debug)]
@@ -95,17 +93,16 @@ impl<'a> Case<'a> {
         if order.total_minor == 0 {
             return Ok(End::new(PaymentEventType::Succeeded));
         }
-        let amount = to_provider(order.total_minor, order.currency).filter(|amount| *amount > 0);
-        let Some(amount) = amount else {
+        if !self.payment.client.can_charge(order.total_minor, order.currency) {
             return Ok(End::failed(FailureReason::Invalid, "amount_not_chargeable".into()));
-        };
+        }
         // From when on a look-up that finds nothing means that there is no charge; `None` while
         // no request is without an answer.
         let mut settles = in_doubt.then(|| self.begun + self.payment.search_lag);
         let mut last = None;
         for failures in 0..self.payment.max_attempts {
             self.pause(failures, last.as_ref()).await;
-            match self.try_charge(amount, &mut settles).await? {
+            match self.try_charge(&mut settles).await? {
                 Step::End(end) => return Ok(end),
                 Step::Again(failure) => last = Some(failure),
             }
@@ -129,11 +126,7 @@ impl<'a> Case<'a> {
     }
 
     /// One look-up, where the outcome of an earlier request is open, and one request.
-    async fn try_charge(
-        &mut self,
-        amount: i64,
-        settles: &mut Option<Instant>,
-    ) -> Result<Step, Stop> {
+    async fn try_charge(&mut self, settles: &mut Option<Instant>) -> Result<Step, Stop> {
         if let Some(settles) = *settles {
             // Under another key the same request charges again: only a "nothing" that counts
             // allows that.
@@ -150,7 +143,7 @@ impl<'a> Case<'a> {
             }
         }
         self.tries += 1;
-        let failure = match self.payment.client.charge(self.event, amount, self.key).await {
+        let failure = match self.payment.client.charge(self.event, self.key).await {
             Ok(Standing::Charged(charge)) => return Ok(Step::End(End::charged(charge))),
             Ok(Standing::Declined { code, payment_id }) => {
                 Failure::Declined { code, payment_id: Some(payment_id) }

@@ -1,11 +1,10 @@
-//! Charges orders at an HTTP payment provider that speaks Stripe's PaymentIntents API.
+//! Charges orders at an HTTP payment provider.
 //!
 //! - [`Payment`]: the processor, from order events to payment events
 //! - `case`: the steps of one order event, up to an outcome that is known
-//! - `client`, `answer`: the provider's API and what its answers mean; `circuit`: a provider that is
-//!   away as a whole
+//! - `api`: the payment providers, and what their answers mean to the steps
+//! - `client`: the calls, the same for all; `circuit`: a provider that is away as a whole
 //! - `race`: whether an order event counts, going by the log
-//! - `amount`: the provider's units
 //! - `repeats`: the same event in the log once more
 //!
 //! What becomes of an order event:
@@ -23,8 +22,7 @@
 //! While the outcome is open, or the provider is away, overloaded or refuses our key, there is no
 //! payment event: the engine is asked to call again later.
 
-mod amount;
-mod answer;
+mod api;
 mod case;
 mod circuit;
 mod client;
@@ -44,6 +42,8 @@ use tracing::error;
 
 use crate::provider::{Backoff, Error};
 use crate::{HandlerError, Input, Outcome, Processor};
+use api::Api;
+pub use api::Provider;
 use case::{Case, End, Stop};
 use client::Client;
 use repeats::Repeats;
@@ -56,8 +56,8 @@ pub const KEY_LIFE: Duration = Duration::from_secs(23 * 3600);
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Options {
-    /// Name of the provider in payment events and metrics.
-    pub provider: String,
+    /// Which API to charge through; also the name in payment events and metrics.
+    pub provider: Provider,
     /// Base URL of the provider's API, without `/v1`.
     pub provider_url: String,
     /// Secret key, sent as bearer token.
@@ -91,7 +91,7 @@ pub struct Options {
 /// The payment processor.
 #[derive(Debug)]
 pub struct Payment {
-    provider: String,
+    provider: Provider,
     client: Client,
     repeats: Repeats,
     backoff: Backoff,
@@ -106,18 +106,22 @@ pub struct Payment {
 impl Payment {
     /// A processor after `options`. Nothing is sent yet.
     pub fn new(options: Options) -> Result<Self, Error> {
+        Self::over(options.provider.api(&options)?, &options)
+    }
+
+    fn over(api: Box<dyn Api>, options: &Options) -> Result<Self, Error> {
         if options.max_attempts == 0 {
             return Err(Error::Setting {
-                provider: options.provider,
+                provider: options.provider.name().to_owned(),
                 setting: "max_attempts",
                 problem: "must be at least 1",
             });
         }
         Ok(Self {
-            client: Client::new(&options)?,
+            client: Client::new(api, options),
             repeats: Repeats::default(),
             backoff: Backoff::new(
-                &options.provider,
+                options.provider.name(),
                 options.backoff_initial_ms,
                 options.backoff_max_ms,
             ),
@@ -143,7 +147,7 @@ impl Payment {
             occurred_at: Timestamp::now(),
             order: event.order.clone(),
             payment: PaymentRecord {
-                provider: self.provider.clone(),
+                provider: self.provider.name().to_owned(),
                 payment_id: end.payment_id,
                 amount_minor,
                 currency,

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use wiremock::matchers::{method, path};
 use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 
-use super::{Options, Payment};
+use super::{Options, Payment, api};
 use crate::{HandlerError, Input, Outcome, Processor};
 
 const CHARGE: &str = "/v1/payment_intents";
@@ -26,7 +26,7 @@ const REFUND: &str = "/v1/refunds";
 
 fn options(url: &str) -> Options {
     Options {
-        provider: "stripe".into(),
+        provider: api::Provider::Stripe,
         provider_url: url.into(),
         secret_key: "sk_test_hidden".to_owned().into(),
         connect_timeout_ms: 1_000,
