@@ -135,11 +135,12 @@ impl Payment {
         })
     }
 
-    fn result(&self, input: &Input<OrderEvent>, tries: u32, end: End) -> PaymentEvent {
+    /// The result of an event that has ended so, which is remembered.
+    fn ended(&self, input: &Input<OrderEvent>, tries: u32, end: End) -> PaymentEvent {
         let event = &input.event;
         let (amount_minor, currency) =
             end.amount.unwrap_or((event.order.total_minor, event.order.currency));
-        PaymentEvent {
+        let result = PaymentEvent {
             event_id: PaymentEvent::derive_id(event.event_id),
             r#type: end.r#type,
             order_id: event.order_id,
@@ -156,7 +157,9 @@ impl Payment {
                 attempts: i32::try_from(tries).unwrap_or(i32::MAX),
             },
             source: input.source.clone(),
-        }
+        };
+        self.repeats.remember(event.event_id, &result);
+        result
     }
 
     fn stopped(&self, event: &OrderEvent, stop: &Stop) -> Outcome<PaymentEvent> {
@@ -201,6 +204,10 @@ impl Processor for Payment {
         if let Some(result) = self.repeats.result(event.event_id, &input.source) {
             return Outcome::Emit(result);
         }
+        // Not a question for the provider, so nothing to wait for.
+        if let Some(rejection) = race::rejection(input) {
+            return Outcome::Emit(self.ended(input, 0, End::rejected(rejection)));
+        }
         if let Err(wait) = self.client.circuit.admit() {
             let chain = "the payment provider is away".into();
             let error = HandlerError { kind: "payment_provider_away", chain };
@@ -210,11 +217,6 @@ impl Processor for Payment {
         let in_doubt = input.attempt > 1 || age > KEY_LIFE;
         let mut case = Case::new(self, event, input.failing_for);
         let end = match event.r#type {
-            OrderEventType::Placed | OrderEventType::Updated
-                if let Some(rejection) = race::rejection(input) =>
-            {
-                Ok(End::rejected(rejection))
-            }
             OrderEventType::Placed => case.charge(in_doubt).await,
             OrderEventType::Updated => case.change(in_doubt).await,
             OrderEventType::Cancelled => case.cancel().await,
@@ -229,11 +231,7 @@ impl Processor for Payment {
             }
         };
         match end {
-            Ok(end) => {
-                let result = self.result(input, case.tries, end);
-                self.repeats.remember(event.event_id, &result);
-                Outcome::Emit(result)
-            }
+            Ok(end) => Outcome::Emit(self.ended(input, case.tries, end)),
             Err(stop) => self.stopped(event, &stop),
         }
     }
