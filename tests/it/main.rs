@@ -21,3 +21,4 @@ mod real_parts;
 mod sandbox;
 mod store;
 mod tail;
+mod truth;
