@@ -22,3 +22,4 @@ mod sandbox;
 mod store;
 mod stripe_openapi;
 mod tail;
+mod truth;
