@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use comanda_sandbox::payment::Ledger;
 use comanda_schemas::scan::{From, Scan, Step};
 use comanda_schemas::{
     Encoder, OrderEvent, OrderEventType, OrderId, PaymentEvent, PaymentEventType, Stage, Topic,
@@ -21,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::dead_letters::placed;
 use crate::harness::installation::Installation;
-use crate::harness::process::Comanda;
+use crate::harness::process::{Comanda, ledger};
 use crate::harness::{self, RealParts, eventually};
 
 const PROCESSORS: usize = 3;
@@ -178,8 +177,7 @@ async fn check(ground: &Ground, events: &[OrderEvent]) {
     for event in events {
         expected.entry(event.order_id).or_default().push(event.version);
     }
-    let url = format!("{}/ledger", ground.provider_url);
-    let ledger: Ledger = reqwest::get(url).await.unwrap().json().await.unwrap();
+    let ledger = ledger(&ground.provider_url).await;
     let mut charges: BTreeMap<&str, usize> = BTreeMap::new();
     for charge in &ledger.charges {
         let order_id = charge.order_id.as_deref().expect("metadata[order_id]");

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use comanda_sandbox::payment::Ledger;
 use comanda_schemas::{FailureReason, PaymentEvent, PaymentEventType};
 use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
@@ -12,7 +11,7 @@ use serde_json::{Value, json};
 use crate::engine::{place, results};
 use crate::harness::graphql::{Gateway, order};
 use crate::harness::installation::Installation;
-use crate::harness::process::Comanda;
+use crate::harness::process::{Comanda, ledger};
 use crate::harness::proxy::{
     ADD_PARTITIONS_TO_TXN, END_TXN, Fault, PRODUCE, Proxy, TXN_OFFSET_COMMIT,
 };
@@ -48,7 +47,7 @@ async fn a_killed_payment_processor_leaves_one_result_and_one_charge_per_order()
     let placing = tokio::spawn(place_all(gateway.clone()));
     for kill in KILLS {
         let charged = eventually("charges go on", Duration::from_secs(90), async || {
-            let charged = ledger(&gateway, &provider).await.charges.len();
+            let charged = ledger(&provider).await.charges.len();
             (charged >= kill).then_some(charged)
         })
         .await;
@@ -67,7 +66,7 @@ async fn a_killed_payment_processor_leaves_one_result_and_one_charge_per_order()
         let earlier = by_order.insert(result.order_id.to_string(), result);
         assert!(earlier.is_none(), "two results: {earlier:?} and {result:?}");
     }
-    let ledger = ledger(&gateway, &provider).await;
+    let ledger = ledger(&provider).await;
     // Calls that a kill cut off were made again. Without any, nothing was proven.
     let again = ledger
         .charges
@@ -165,9 +164,4 @@ async fn place_all(gateway: Gateway) -> Vec<(String, &'static str)> {
         }
     };
     stream::iter(0..ORDERS).map(place).buffer_unordered(16).collect().await
-}
-
-async fn ledger(gateway: &Gateway, provider: &str) -> Ledger {
-    let url = format!("{provider}/ledger");
-    gateway.http.get(url).send().await.unwrap().json().await.unwrap()
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use comanda_sandbox::payment::Ledger;
 use comanda_schemas::{
-    NotificationEvent, OrderEvent, OrderId, PaymentEvent, PaymentEventType, Race, Rejection, Stage,
+    NotificationEvent, OrderEvent, OrderId, PaymentEvent, PaymentEventType, Race, Rejection,
 };
 use comanda_store::{OrderStatus, OrderView};
 use futures_util::future::join_all;
@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 
 use crate::harness::graphql::{Gateway, order};
 use crate::harness::installation::Installation;
-use crate::harness::process::{self, Comanda};
+use crate::harness::process::{self, Comanda, ledger};
 use crate::harness::{self, eventually};
 use crate::projectors::{has_read_all, open, reference};
 
@@ -66,14 +66,10 @@ async fn whoever_wins_the_topics_the_store_and_the_providers_books_agree() {
 
     let audit = process::run(&installation.arguments(&["audit", "--json"])).await;
     assert!(audit.status.success(), "{audit:#?}");
-    for stage in Stage::ALL {
-        let dead = installation.records(&installation.names.dead_letters(stage)).await;
-        assert!(dead.is_empty(), "dead letters of {}", stage.as_str());
-    }
+    installation.has_no_dead_letters().await;
     let events = installation.events::<OrderEvent>().await;
     check_rules(&events, &results);
-    let ledger = reqwest::get(format!("{provider_url}/ledger")).await.unwrap();
-    let ledger: Ledger = ledger.json().await.unwrap();
+    let ledger = ledger(&provider_url).await;
     assert_eq!(ledger.totals.orders_charged_twice, 0);
     let statuses = check_orders(&installation, &events, &ledger).await;
     let count = |refusal: &String, counts: &mut BTreeMap<String, u32>| {

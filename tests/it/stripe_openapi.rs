@@ -7,8 +7,7 @@ use std::time::Duration;
 use comanda_processors::payment::{Options, Payment, Provider};
 use comanda_processors::{Input, Outcome, Processor};
 use comanda_schemas::{
-    Contact, Currency, FailureReason, Order, OrderEvent, OrderEventType, OrderId, OrderLine,
-    PaymentEvent, PaymentEventType, Source, Timestamp,
+    FailureReason, OrderEvent, OrderEventType, PaymentEvent, PaymentEventType, Source,
 };
 use reqwest::header::CONTENT_LENGTH;
 use reqwest::{Client, Method, StatusCode};
@@ -16,6 +15,7 @@ use serde_json::{Value, json};
 use wiremock::matchers::{method, path};
 use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 
+use crate::dead_letters::placed;
 use crate::harness::run_dir;
 use crate::harness::tools::{Tool, have};
 use crate::harness::watched::Watched;
@@ -82,23 +82,23 @@ async fn each_request_fits_stripes_description_and_its_examples_are_understood()
     let double = MockServer::start().await;
     let payment = processor(&double.uri());
 
-    // Nothing is known of the order but what the example of an intent says, once it is charged.
-    let create = json!({ "amount": 2400, "currency": "eur" });
+    let order = placed();
+    // The description's example, as it would stand for this order once it is charged.
+    let create = json!({ "amount": order.order.total_minor, "currency": "eur" });
     let mut charge = stripe.example(INTENTS, &create).await;
     charge["status"] = json!("succeeded");
-    charge["metadata"] = json!({ "order_id": order_id(), "version": "1" });
+    charge["metadata"] = json!({ "order_id": order.order_id, "version": "1" });
     let refund = stripe.example(REFUNDS, &json!({ "payment_intent": charge["id"] })).await;
     answer(&double, "POST", INTENTS, &charge).await;
-    let paid = emitted(payment.handle(&input(OrderEventType::Placed, 1)).await);
+    let paid = emitted(payment.handle(&input(order.clone(), 1)).await);
     assert_eq!((paid.r#type, paid.payment.payment_id), (PaymentEventType::Succeeded, id(&charge)));
 
     answer(&double, "GET", SEARCH, &found(&[charge.clone()])).await;
     answer(&double, "POST", REFUNDS, &refund).await;
-    let mut again = input(OrderEventType::Placed, 1);
-    (again.attempt, again.source.offset) = (2, 43);
+    let again = Input { attempt: 2, ..input(order.clone(), 1) };
     let paid = emitted(processor(&double.uri()).handle(&again).await);
     assert_eq!((paid.r#type, paid.payment.payment_id), (PaymentEventType::Succeeded, id(&charge)));
-    let refunded = emitted(payment.handle(&input(OrderEventType::Cancelled, 2)).await);
+    let refunded = emitted(payment.handle(&input(cancelled(order), 2)).await);
     assert_eq!(refunded.r#type, PaymentEventType::Refunded);
 
     let requests = double.received_requests().await.unwrap();
@@ -127,12 +127,13 @@ async fn stripes_own_double_is_understood_as_it_is() {
     let stripe = StripeMock::start().await;
     let payment = processor(&stripe.url);
     // Its example of an intent is one that has been tried and still wants a payment method.
-    let declined = emitted(payment.handle(&input(OrderEventType::Placed, 1)).await);
+    let order = placed();
+    let declined = emitted(payment.handle(&input(order.clone(), 1)).await);
     assert_eq!(declined.r#type, PaymentEventType::Failed, "{declined:#?}");
     assert_eq!(declined.payment.reason, Some(FailureReason::Declined));
     assert!(declined.payment.payment_id.is_some_and(|id| id.starts_with("pi_")));
     // Its search finds a payment, of nobody's order.
-    let voided = emitted(payment.handle(&input(OrderEventType::Cancelled, 2)).await);
+    let voided = emitted(payment.handle(&input(cancelled(order), 2)).await);
     assert_eq!(voided.r#type, PaymentEventType::Voided, "{voided:#?}");
 }
 
@@ -170,36 +171,16 @@ fn id(intent: &Value) -> Option<String> {
     intent["id"].as_str().map(str::to_owned)
 }
 
-fn order_id() -> OrderId {
-    OrderId::derive("c-1", "stripe-openapi")
+/// A call for `event`, at an offset of its own.
+fn input(event: OrderEvent, offset: i64) -> Input<OrderEvent> {
+    Input::new(event, Source { topic: "orders".into(), partition: 0, offset })
 }
 
-fn input(r#type: OrderEventType, version: i32) -> Input<OrderEvent> {
-    let order_id = order_id();
-    let event = OrderEvent {
-        event_id: OrderEvent::derive_id(order_id, version, r#type),
-        r#type,
-        order_id,
-        version,
-        occurred_at: Timestamp::now(),
-        customer_id: "c-1".into(),
-        order: Order {
-            currency: Currency::parse("EUR").unwrap(),
-            total_minor: 2400,
-            lines: vec![OrderLine {
-                sku: "PIZ-1".into(),
-                name: "Margherita".into(),
-                quantity: 2,
-                unit_price_minor: 1200,
-            }],
-            contact: Contact { name: "Ana Ruiz".into(), email: "ana@example.com".into() },
-            payment_method: "pm_card_visa".into(),
-            note: None,
-        },
-        reason: None,
-        seen_offset: None,
-    };
-    Input::new(event, Source { topic: "orders".into(), partition: 0, offset: 42 })
+/// The cancellation of a new order.
+fn cancelled(placed: OrderEvent) -> OrderEvent {
+    let (version, r#type) = (2, OrderEventType::Cancelled);
+    let event_id = OrderEvent::derive_id(placed.order_id, version, r#type);
+    OrderEvent { event_id, r#type, version, ..placed }
 }
 
 fn emitted(outcome: Outcome<PaymentEvent>) -> PaymentEvent {

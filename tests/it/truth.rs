@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use comanda_sandbox::payment::{Attempt, Ledger, Outcome};
 use comanda_schemas::{
-    FailureReason, NotificationEvent, OrderEvent, PaymentEvent, PaymentEventType, Stage,
+    FailureReason, NotificationEvent, OrderEvent, PaymentEvent, PaymentEventType,
 };
 use comanda_store::OrderStatus;
 use futures_util::{StreamExt as _, stream};
@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 
 use crate::harness::graphql::{Gateway, order};
 use crate::harness::installation::Installation;
-use crate::harness::process::{self, Comanda};
+use crate::harness::process::{self, Comanda, ledger};
 use crate::harness::{self, eventually};
 use crate::projectors::{has_read_all, open};
 
@@ -91,16 +91,12 @@ async fn every_order_is_paid_or_failed_as_the_providers_books_have_it() {
     let audit = process::run(&installation.arguments(&["audit", "--json"])).await;
     assert!(audit.status.success(), "{audit:#?}");
     assert_eq!(audit.json()["order_events"], json!(orders));
-    for stage in Stage::ALL {
-        let dead = installation.records(&installation.names.dead_letters(stage)).await;
-        assert!(dead.is_empty(), "dead letters of {}", stage.as_str());
-    }
+    installation.has_no_dead_letters().await;
     let mails = reqwest::get(format!("{mailbox_url}/api/mails")).await.unwrap();
     let mails: Value = mails.json().await.unwrap();
     assert_eq!(mails["counts"]["received"], json!(orders), "a mail an order");
 
-    let ledger = reqwest::get(format!("{provider_url}/ledger")).await.unwrap();
-    let ledger: Ledger = ledger.json().await.unwrap();
+    let ledger = ledger(&provider_url).await;
     let told = check(&installation, &placed, &results, &ledger).await;
     let again = ledger.charges.iter().filter(|charge| charge.requests > 1).count();
     let struck = &ledger.totals;

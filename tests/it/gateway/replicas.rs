@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use comanda_sandbox::payment::Ledger;
 use comanda_schemas::{NotificationEvent, OrderEvent, PaymentEvent};
 use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
@@ -11,8 +10,8 @@ use super::LIMIT;
 use super::client::{Answer, insist};
 use crate::harness::graphql::{Gateway, order};
 use crate::harness::installation::{Installation, Place};
-use crate::harness::process::Comanda;
-use crate::harness::{self, eventually, process};
+use crate::harness::process::{self, Comanda, ledger};
+use crate::harness::{self, eventually};
 
 const KEYS: usize = 1_000;
 /// Keys at one time.
@@ -66,8 +65,7 @@ impl House {
 
     /// How much was taken for each order; one charge each.
     async fn charges(&self) -> HashMap<String, i64> {
-        let ledger = self.json(format!("{}/ledger", self.provider)).await;
-        let ledger: Ledger = serde_json::from_value(ledger).unwrap();
+        let ledger = ledger(&self.provider).await;
         let mut charges = HashMap::new();
         for charge in ledger.charges {
             let order = charge.order_id.expect("metadata[order_id]");

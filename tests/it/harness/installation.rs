@@ -140,6 +140,14 @@ impl Installation {
         self.parts.registry.client().resolve(&self.names, topic).await.unwrap()
     }
 
+    /// Fails where any processor has given a record up.
+    pub async fn has_no_dead_letters(&self) {
+        for stage in Stage::ALL {
+            let dead = self.records(&self.names.dead_letters(stage)).await;
+            assert!(dead.is_empty(), "dead letters of {}", stage.as_str());
+        }
+    }
+
     /// Waits until the payment processors have committed the end of every partition of `orders`,
     /// whatever the broker is at meanwhile.
     pub async fn consumed_whole(&self, limit: Duration) {

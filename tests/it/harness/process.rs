@@ -3,6 +3,7 @@
 use std::process::ExitStatus;
 use std::time::Duration;
 
+use comanda_sandbox::payment::Ledger;
 use serde_json::Value;
 
 use super::watched::Watched;
@@ -134,6 +135,13 @@ impl Finished {
         let last = self.stdout.lines().last().unwrap_or_default();
         serde_json::from_str(last).unwrap_or_else(|e| panic!("{e} in the last line of {self:#?}"))
     }
+}
+
+/// What the sandbox's payment provider at this URL has in its books.
+pub async fn ledger(provider: &str) -> Ledger {
+    let http = reqwest::Client::builder().no_proxy().build().expect("a plain client");
+    let answer = http.get(format!("{provider}/ledger")).send().await.unwrap();
+    answer.json().await.unwrap()
 }
 
 /// Runs a command to its end.
