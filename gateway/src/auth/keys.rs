@@ -2,11 +2,11 @@
 
 use std::collections::HashSet;
 
-use crate::digest::{self, digest};
 use serde::Deserialize;
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 use super::Principal;
+use crate::digest::{self, digest};
 
 /// An API key as the configuration has it: never the key itself.
 #[derive(Debug, Clone, Deserialize)]
