@@ -328,7 +328,7 @@ pub struct BenchGatewayArgs {
 /// `tail …`
 #[derive(Debug, Args)]
 pub struct TailArgs {
-    /// Topic: orders, payments, notifications, or the full name of any topic
+    /// Topic: orders, payments, notifications, payment-reports, or the full name of any topic
     pub topic: String,
     /// Where to begin: beginning, end, a time (RFC 3339) or an age such as 15m
     #[arg(long, default_value = "end", value_name = "POINT")]

@@ -158,7 +158,10 @@ impl Wiring {
 
     async fn start_gateway(&self, supervisor: &mut Supervisor) -> Result<Option<SocketAddr>> {
         let Some(encoder) = self.encoder("gateway").await? else { return Ok(None) };
-        if !self.resolve("gateway", &[Topic::Payments, Topic::Notifications]).await? {
+        if !self
+            .resolve("gateway", &[Topic::Payments, Topic::Notifications, Topic::PaymentReports])
+            .await?
+        {
             return Ok(None);
         }
         let Some(store) = self.store("gateway").await? else { return Ok(None) };

@@ -68,6 +68,8 @@ pub struct Topics {
     pub payments: String,
     /// Name of the notifications topic.
     pub notifications: String,
+    /// Name of the topic of payment reports.
+    pub payment_reports: String,
     /// Partitions of each new topic.
     pub partitions: i32,
     /// Replicas of each new topic; -1 for the broker's default.
@@ -84,6 +86,7 @@ impl Topics {
             orders: self.orders.clone(),
             payments: self.payments.clone(),
             notifications: self.notifications.clone(),
+            payment_reports: self.payment_reports.clone(),
         }
     }
 }
@@ -300,7 +303,7 @@ fn validate(settings: &Settings) -> Result<()> {
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     let checks = [
         (settings.kafka.brokers.is_empty(), "kafka.brokers must not be empty"),
-        (distinct.len() != names.len(), "topics.orders, payments and notifications must differ"),
+        (distinct.len() != names.len(), "the names in [topics] must differ"),
         (
             names.iter().any(|n| n.len() > 249 || !n.chars().all(legal)),
             "topic names may have letters, digits, '.', '_' and '-', 249 at the most with prefix",
@@ -325,8 +328,10 @@ fn validate(settings: &Settings) -> Result<()> {
         (settings.projector.batch_records < 1, "projector.batch_records must be at least 1"),
         (topics.replication_factor == 0, "topics.replication_factor must be -1, or at least 1"),
         (
-            [&topics.orders, &topics.payments, &topics.notifications].iter().any(|n| n.is_empty()),
-            "topics.orders, payments and notifications must not be empty",
+            [&topics.orders, &topics.payments, &topics.notifications, &topics.payment_reports]
+                .iter()
+                .any(|name| name.is_empty()),
+            "the names in [topics] must not be empty",
         ),
         (
             engine.max_attempts < settings.notifier.max_attempts,

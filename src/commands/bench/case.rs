@@ -316,6 +316,7 @@ mod tests {
             orders: "o".into(),
             payments: "p".into(),
             notifications: "n".into(),
+            payment_reports: "r".into(),
         };
         let kind = Kind::Raw { headers: true, linger_ms: 3 };
         let spec = Spec { kind, names, orders: 5, seconds: 1, made: Orders::new() };

@@ -170,6 +170,7 @@ impl Bench {
             orders: "orders".into(),
             payments: "payments".into(),
             notifications: "notifications".into(),
+            payment_reports: "payment-reports".into(),
         };
         for topic in names.all() {
             cluster.create_topic(&topic, 2, 1).unwrap();
