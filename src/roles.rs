@@ -145,7 +145,10 @@ impl Wiring {
             Role::Gateway => return self.start_gateway(supervisor).await,
             Role::Projector => self.start_projector(supervisor).await?,
             Role::Payment => {
+                let reports = payment::Reports::to_follow();
                 let processor = payment::Payment::new(self.settings.payment.clone())?;
+                let processor = processor.heeding(reports.clone());
+                self.follow_reports(reports, supervisor);
                 self.start_engine("payment", processor, supervisor).await?;
             }
             Role::Notifier => {
@@ -201,7 +204,8 @@ impl Wiring {
         processor: P,
         supervisor: &mut Supervisor,
     ) -> Result<()> {
-        let Some(encoder) = self.encoder(name).await? else { return Ok(()) };
+        let Some(results) = self.encoder(name).await? else { return Ok(()) };
+        let Some(notes) = self.encoder(name).await? else { return Ok(()) };
         if !self.resolve(name, &[P::STAGE.input()]).await? {
             return Ok(());
         }
@@ -210,7 +214,7 @@ impl Wiring {
             self.settings.kafka.clone(),
             &self.names,
             self.registry.clone(),
-            encoder,
+            (results, notes),
             processor,
         )?;
         let handle = engine.handle();
@@ -223,6 +227,18 @@ impl Wiring {
         let shutdown = self.shutdown.clone();
         supervisor.run(name, async move { Ok(engine.run_until_stopped(shutdown).await?) });
         Ok(())
+    }
+
+    /// Lets the payment processor know what the topic of payment reports says.
+    fn follow_reports(&self, reports: payment::Reports, supervisor: &mut Supervisor) {
+        let (kafka, registry) = (self.settings.kafka.clone(), self.registry.clone());
+        let topic = self.names.name(Topic::PaymentReports);
+        let shutdown = self.shutdown.clone();
+        supervisor.run("payment reports", async move {
+            let runtime = tokio::runtime::Handle::current();
+            let follow = move || reports.follow(&kafka, &topic, &registry, &runtime, &shutdown);
+            Ok(tokio::task::spawn_blocking(follow).await?)
+        });
     }
 
     async fn start_projector(&self, supervisor: &mut Supervisor) -> Result<()> {
