@@ -1,6 +1,7 @@
 //! The command line.
 
 pub mod dlq;
+pub mod stuck;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -101,6 +102,18 @@ pub enum Command {
         /// What to do
         #[command(subcommand)]
         action: dlq::DlqAction,
+    },
+    /// List orders that wait for a result for too long
+    Orders {
+        /// What to do
+        #[command(subcommand)]
+        action: stuck::OrdersAction,
+    },
+    /// List payments whose outcome nobody knows, or say how one ended
+    Payments {
+        /// What to do
+        #[command(subcommand)]
+        action: stuck::PaymentsAction,
     },
     /// Measure comanda on a broker, as ratios to the bare client library on the same one
     Bench {

@@ -20,7 +20,7 @@ use tracing::{error, info, warn};
 use crate::admin::Readiness;
 use crate::cli::Role;
 use crate::config::Settings;
-use crate::store;
+use crate::{store, watchdog};
 
 /// Wait between two tries to reach the registry at start.
 const REGISTRY_RETRY: Duration = Duration::from_secs(2);
@@ -246,6 +246,8 @@ impl Wiring {
             return Ok(());
         }
         let Some(store) = self.store("projector").await? else { return Ok(()) };
+        let options = self.settings.watchdog.clone();
+        watchdog::watch(options, store.clone(), &self.readiness, self.shutdown.clone());
         let service = projector::Service::new(
             self.settings.projector.clone(),
             self.settings.kafka.clone(),

@@ -17,6 +17,7 @@ use figment::{Figment, Metadata};
 use rdkafka::ClientConfig;
 use serde::Deserialize;
 
+use crate::watchdog;
 use layers::Texts;
 
 /// The default file, as it stands in the repository.
@@ -46,6 +47,8 @@ pub struct Settings {
     pub projector: projector::Options,
     /// The order store.
     pub store: comanda_store::Options,
+    /// The watchdog over orders that wait.
+    pub watchdog: watchdog::Options,
     /// Health and metrics.
     pub admin: Admin,
     /// What `up` and `demo` bring along.
@@ -325,6 +328,7 @@ fn validate(settings: &Settings) -> Result<()> {
             engine.transaction_timeout_ms < 1_000,
             "engine.transaction_timeout_ms must be at least 1000",
         ),
+        (settings.watchdog.deadline_ms < 1, "watchdog.deadline_ms must be at least 1"),
         (settings.projector.batch_records < 1, "projector.batch_records must be at least 1"),
         (topics.replication_factor == 0, "topics.replication_factor must be -1, or at least 1"),
         (

@@ -20,4 +20,5 @@ mod races;
 mod real_parts;
 mod sandbox;
 mod store;
+mod stuck;
 mod tail;
