@@ -8,7 +8,7 @@ use comanda_processors::payment::{Options, Payment, Provider};
 use comanda_processors::{Input, Outcome, Processor};
 use comanda_schemas::{
     Contact, Currency, FailureReason, Order, OrderEvent, OrderEventType, OrderId, OrderLine,
-    PaymentEvent, PaymentEventType, Source, Timestamp,
+    PaymentEvent, PaymentEventType, PaymentReport, Source, Timestamp,
 };
 use reqwest::header::CONTENT_LENGTH;
 use reqwest::{Client, Method, StatusCode};
@@ -202,7 +202,7 @@ fn input(r#type: OrderEventType, version: i32) -> Input<OrderEvent> {
     Input::new(event, Source { topic: "orders".into(), partition: 0, offset: 42 })
 }
 
-fn emitted(outcome: Outcome<PaymentEvent>) -> PaymentEvent {
+fn emitted(outcome: Outcome<PaymentEvent, PaymentReport>) -> PaymentEvent {
     match outcome {
         Outcome::Emit(event) => event,
         other => panic!("no payment event but {other:?}"),
