@@ -26,6 +26,7 @@ pub mod metrics;
 mod params;
 mod place;
 mod places;
+mod plan;
 mod progress;
 mod publisher;
 mod rate;
