@@ -19,6 +19,7 @@ mod graphiql;
 mod http;
 mod input;
 mod introspection;
+mod lasting;
 mod limits;
 mod log;
 mod lookup;

@@ -20,7 +20,7 @@ use async_graphql::parser::parse_query;
 use async_graphql::parser::types::{ExecutableDocument, OperationDefinition};
 use async_graphql::registry::Registry;
 use async_graphql::{ServerError, Variables};
-use metrics::counter;
+use metrics::{Counter, counter};
 
 use self::arguments::Arguments;
 use self::cache::Cache;
@@ -64,6 +64,7 @@ pub(crate) struct Documents {
     validator: Validator,
     persisted: Persisted,
     cache: Cache,
+    known: Counter,
 }
 
 impl Documents {
@@ -76,6 +77,7 @@ impl Documents {
             validator: Validator::new(limits),
             persisted: Persisted::new(options)?,
             cache: Cache::new(entries, options.document_cache_bytes),
+            known: counter!(DOCUMENTS_TOTAL, "outcome" => "known"),
         };
         for (id, text) in documents.persisted.listed() {
             documents.parse(text).map_err(|error| Error::Options {
@@ -91,7 +93,7 @@ impl Documents {
         let meant = self.persisted.resolve(wanted, caller).map_err(Failure::into_server_error)?;
         let digest = meant.digest;
         if let Some(document) = self.cache.get(&digest) {
-            counter!(DOCUMENTS_TOTAL, "outcome" => "known").increment(1);
+            self.count_known();
             return Ok(Found { document, digest, is_valid: true });
         }
         let Some(text) = meant.text else {
@@ -103,7 +105,13 @@ impl Documents {
         Ok(Found { document, digest, is_valid: false })
     }
 
-    /// The document that the caller wants, where it is known to be valid and has a plan.
+    /// A request used a document that was known.
+    pub fn count_known(&self) {
+        self.known.increment(1);
+    }
+
+    /// The document that the caller wants, where it is known to be valid and has a plan; not
+    /// counted.
     pub fn with_plan(&self, wanted: &Wanted, caller: &Caller) -> Option<Arc<Document>> {
         let meant = self.persisted.resolve(wanted, caller).ok()?;
         self.cache.get(&meant.digest).filter(|document| document.plan.is_some())

@@ -74,12 +74,15 @@ pub(crate) fn service(
     Future: Send,
 > + Clone {
     let others = warp::service(routes(gateway.clone()));
+    // Together, because each request clones them.
+    let shared = Arc::new((gateway, others));
     tower::service_fn(move |request: http::Request<Incoming>| {
+        let shared = shared.clone();
         if request.method() != Method::POST || request.uri().path() != PATH {
-            return Either::Left(others.clone().call(request).boxed());
+            return Either::Left(Box::pin(shared.1.clone().call(request)));
         }
-        let gateway = gateway.clone();
-        Either::Right(async move {
+        // In a box: it is large, and is handed from layer to layer.
+        Either::Right(Box::pin(async move {
             let (head, body) = request.into_parts();
             let request = Request {
                 sender: *head.extensions.get().expect("the edge has put it there"),
@@ -89,8 +92,8 @@ pub(crate) fn service(
                 headers: head.headers,
                 body: parts(body),
             };
-            Ok(gateway.respond(request).await)
-        })
+            Ok(shared.0.respond(request).await)
+        }))
     })
 }
 
@@ -230,10 +233,14 @@ impl Gateway {
             let body = body::read(body, self.max_body, self.body_timeout).await?;
             match self.plan(&how, &body, &asker.caller, learnt) {
                 Some(planned) => self.answer_plan(media, planned, asker, learnt).await,
-                None => self.answer(how, params::of_body(&body)?, asker, grant, learnt).await?,
+                None => {
+                    let params = params::of_body(&body)?;
+                    Box::pin(self.answer(how, params, asker, grant, learnt)).await?
+                }
             }
         } else {
-            self.answer(how, params::of_query(&query)?, asker, grant, learnt).await?
+            let params = params::of_query(&query)?;
+            Box::pin(self.answer(how, params, asker, grant, learnt)).await?
         };
         if let Some(left) = left {
             response.headers_mut().extend(left.fields());

@@ -177,7 +177,7 @@ impl PlaceOrderPayload {
 
 impl From<Placed> for PlaceOrderPayload {
     fn from(placed: Placed) -> Self {
-        let receipt = Some(Receipt::from(&placed.receipt));
+        let receipt = Some(Receipt(placed.receipt));
         Self { order: Some(placed.order.into()), receipt, errors: Vec::new() }
     }
 }
