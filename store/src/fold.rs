@@ -235,17 +235,7 @@ fn payment_view(
 
 fn settled_view(result: Option<&PaymentEvent>, order: &Order) -> PaymentView {
     let Some(event) = result else {
-        return PaymentView {
-            status: PaymentStatus::Pending,
-            provider: None,
-            payment_id: None,
-            amount_minor: order.total_minor,
-            currency: order.currency,
-            reason: None,
-            detail: None,
-            attempts: 0,
-            at: None,
-        };
+        return PaymentView::pending(order);
     };
     let status = match event.r#type {
         PaymentEventType::Succeeded => PaymentStatus::Succeeded,

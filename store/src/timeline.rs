@@ -23,7 +23,8 @@ pub(crate) fn timeline(facts: &Facts<'_>) -> Vec<TimelineEntry> {
     entries
 }
 
-fn of_order(recorded: &Recorded, event: &OrderEvent) -> TimelineEntry {
+/// The entry of an order event.
+pub(crate) fn of_order(recorded: &Recorded, event: &OrderEvent) -> TimelineEntry {
     let kind = event.r#type.into();
     let at = event.occurred_at;
     entry(event.event_id, kind, Some(event.version), at, event.reason.as_deref(), recorded)

@@ -1,12 +1,12 @@
 //! An order as a reader sees it.
 
 use comanda_schemas::{
-    Currency, FailureReason, NotificationEventType, Order, OrderEventType, OrderId,
+    Currency, FailureReason, NotificationEventType, Order, OrderEvent, OrderEventType, OrderId,
     PaymentEventType, PaymentReportType, Timestamp,
 };
 use uuid::Uuid;
 
-use crate::{AnyEvent, Recorded};
+use crate::{AnyEvent, Recorded, timeline};
 
 /// Declares an enum whose values have a fixed text form.
 macro_rules! symbols {
@@ -132,6 +132,30 @@ pub struct OrderView {
     pub receipt: Recorded,
 }
 
+impl OrderView {
+    /// An order of which nothing is known but the event that placed it, and where that is stored:
+    /// what [`fold`](crate::fold()) makes of it, at a fraction of the cost.
+    pub fn placed(event: OrderEvent, receipt: Recorded) -> Self {
+        let timeline = vec![timeline::of_order(&receipt, &event)];
+        let OrderEvent { order_id, version, occurred_at, customer_id, order, .. } = event;
+        Self {
+            id: order_id,
+            customer_id,
+            version,
+            status: OrderStatus::Pending,
+            payment: PaymentView::pending(&order),
+            latest: order.clone(),
+            order,
+            placed_at: occurred_at,
+            updated_at: occurred_at,
+            waiting_since: Some(occurred_at),
+            notifications: Vec::new(),
+            timeline,
+            receipt,
+        }
+    }
+}
+
 /// The payment of an order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PaymentView {
@@ -153,6 +177,23 @@ pub struct PaymentView {
     pub attempts: i32,
     /// When that was known.
     pub at: Option<Timestamp>,
+}
+
+impl PaymentView {
+    /// That of an order without a result.
+    pub(crate) fn pending(order: &Order) -> Self {
+        Self {
+            status: PaymentStatus::Pending,
+            provider: None,
+            payment_id: None,
+            amount_minor: order.total_minor,
+            currency: order.currency,
+            reason: None,
+            detail: None,
+            attempts: 0,
+            at: None,
+        }
+    }
 }
 
 /// A message to the customer.

@@ -29,6 +29,17 @@ fn an_order_without_a_result_is_pending() {
 }
 
 #[test]
+fn an_order_that_was_just_placed_is_what_its_event_folds_to() {
+    let mut placed = asked("k", 1, Placed);
+    placed.reason = Some("said ana@example.com".into());
+    placed.order.note = Some("no onions".into());
+    let mut log = Log::default();
+    let facts = log.order(placed.clone()).facts();
+    let [fact] = facts.as_slice() else { panic!("there is one") };
+    assert_eq!(Some(OrderView::placed(placed, fact.at.clone())), fold(&facts));
+}
+
+#[test]
 fn results_without_their_order_are_not_shown_yet() {
     let placed = asked("k", 1, Placed);
     let paid = result(&placed, Succeeded);
