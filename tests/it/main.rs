@@ -21,5 +21,6 @@ mod real_parts;
 mod sandbox;
 mod store;
 mod stripe_openapi;
+mod stuck;
 mod tail;
 mod truth;

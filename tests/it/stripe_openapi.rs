@@ -7,7 +7,8 @@ use std::time::Duration;
 use comanda_processors::payment::{Options, Payment, Provider};
 use comanda_processors::{Input, Outcome, Processor};
 use comanda_schemas::{
-    FailureReason, OrderEvent, OrderEventType, PaymentEvent, PaymentEventType, Source,
+    FailureReason, OrderEvent, OrderEventType, PaymentEvent, PaymentEventType, PaymentReport,
+    Source,
 };
 use reqwest::header::CONTENT_LENGTH;
 use reqwest::{Client, Method, StatusCode};
@@ -183,7 +184,7 @@ fn cancelled(placed: OrderEvent) -> OrderEvent {
     OrderEvent { event_id, r#type, version, ..placed }
 }
 
-fn emitted(outcome: Outcome<PaymentEvent>) -> PaymentEvent {
+fn emitted(outcome: Outcome<PaymentEvent, PaymentReport>) -> PaymentEvent {
     match outcome {
         Outcome::Emit(event) => event,
         other => panic!("no payment event but {other:?}"),

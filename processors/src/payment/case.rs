@@ -7,7 +7,8 @@
 use std::time::Duration;
 
 use comanda_schemas::{
-    CHARGED_BEFORE, Currency, FailureReason, OrderEvent, PaymentEventType, Rejection,
+    CHARGED_BEFORE, Currency, FailureReason, OrderEvent, OrderEventType, PaymentEventType,
+    PaymentOutcome, PaymentReport, Rejection,
 };
 use tokio::time::{Instant, sleep_until};
 use tracing::debug;
@@ -61,6 +62,8 @@ pub(super) struct Case<'a> {
     failing_for: Duration,
     /// Requests sent, look-ups not counted.
     pub tries: u32,
+    /// Whether something was sent whose outcome was open and is not known since.
+    pub is_open: bool,
     /// Number of the idempotency key in use, from 1.
     key: u32,
     /// Whether that key is of no use any more.
@@ -75,13 +78,19 @@ enum Scope {
 }
 
 impl<'a> Case<'a> {
-    pub fn new(payment: &'a Payment, event: &'a OrderEvent, failing_for: Duration) -> Self {
+    pub fn new(
+        payment: &'a Payment,
+        event: &'a OrderEvent,
+        failing_for: Duration,
+        is_open: bool,
+    ) -> Self {
         Self {
             payment,
             event,
             begun: Instant::now(),
             failing_for,
             tries: 0,
+            is_open,
             key: 1,
             key_is_burnt: false,
         }
@@ -155,12 +164,14 @@ impl<'a> Case<'a> {
             Failure::Declined { code, payment_id } => End::declined(code, payment_id),
             Failure::Invalid(code) => End::failed(FailureReason::Invalid, code),
             Failure::KeyReused => {
+                self.is_open = true;
                 *settles = (*settles).max(Some(self.settles_after(&failure)));
                 End::failed(FailureReason::Unknown, failure.detail())
             }
             Failure::Refused(_) => return Err(failure.into()),
             Failure::NotSent(_) | Failure::Busy { .. } => return Ok(Step::Again(failure)),
             Failure::InProgress | Failure::TimedOut | Failure::Open(_) | Failure::KeyBurnt(_) => {
+                self.is_open = true;
                 self.key_is_burnt = matches!(failure, Failure::KeyBurnt(_));
                 *settles = (*settles).max(Some(self.settles_after(&failure)));
                 return Ok(Step::Again(failure));
@@ -220,14 +231,15 @@ impl<'a> Case<'a> {
                 Failure::Refused(_) => return Err(failure.into()),
                 // A whole charge is given back only once, under whatever key.
                 Failure::KeyBurnt(_) => {
+                    self.is_open = true;
                     self.next_key();
                     last = Some(failure);
                 }
-                Failure::NotSent(_)
-                | Failure::Busy { .. }
-                | Failure::InProgress
-                | Failure::TimedOut
-                | Failure::Open(_) => last = Some(failure),
+                Failure::NotSent(_) | Failure::Busy { .. } => last = Some(failure),
+                Failure::InProgress | Failure::TimedOut | Failure::Open(_) => {
+                    self.is_open = true;
+                    last = Some(failure);
+                }
             }
         }
         Err(Stop::Unresolved(last.unwrap_or(Failure::InProgress)))
@@ -331,6 +343,28 @@ impl End {
     pub fn rejected(rejection: Rejection) -> Self {
         let detail = Some(rejection.as_str().into());
         Self { detail, ..Self::new(PaymentEventType::ChangeRejected) }
+    }
+
+    /// What an operator says of the event's payment; `None` where that is no answer to it.
+    pub fn resolved(event: &OrderEvent, report: PaymentReport) -> Option<Self> {
+        let is_refund = event.r#type == OrderEventType::Cancelled;
+        match report.outcome? {
+            PaymentOutcome::Succeeded => Some(Self {
+                r#type: match is_refund {
+                    true => PaymentEventType::Refunded,
+                    false => PaymentEventType::Succeeded,
+                },
+                payment_id: Some(report.payment_id?),
+                amount: report.amount_minor.zip(report.currency),
+                reason: None,
+                detail: report.detail,
+            }),
+            PaymentOutcome::Failed if !is_refund => {
+                let detail = report.detail.unwrap_or_else(|| "resolved".into());
+                Some(Self::failed(FailureReason::Unknown, detail))
+            }
+            PaymentOutcome::Failed | PaymentOutcome::Unknown => None,
+        }
     }
 
     fn charged(charge: Charge) -> Self {
