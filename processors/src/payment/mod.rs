@@ -206,8 +206,7 @@ impl Payment {
     /// What is known without the provider.
     fn settled(&self, input: &Input<OrderEvent>) -> Option<(u32, End)> {
         let event = &input.event;
-        let is_change = event.r#type != OrderEventType::Cancelled;
-        if let Some(rejection) = race::rejection(input).filter(|_| is_change) {
+        if let Some(rejection) = race::rejection(input) {
             return Some((0, End::rejected(rejection)));
         }
         let report = self.reports.resolved(event)?;
