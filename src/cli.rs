@@ -353,3 +353,15 @@ pub struct TailArgs {
     #[arg(long, value_name = "N")]
     pub count: Option<u64>,
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn commands_and_arguments_fit_together() {
+        Cli::command().debug_assert();
+    }
+}

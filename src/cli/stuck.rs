@@ -22,6 +22,7 @@ pub enum PaymentsAction {
     Stuck(StuckArgs),
     /// Say how a payment whose outcome is open ended, after a look at the provider's dashboard; the
     /// payment processor ends the order so
+    #[command(disable_version_flag = true)]
     Resolve(ResolveArgs),
 }
 
@@ -89,5 +90,35 @@ fn payment_id(text: &str) -> Result<String, String> {
     match (1..=255).contains(&text.len()) && text.chars().all(is_id) {
         true => Ok(text.to_owned()),
         false => Err("the provider's id, e.g. pi_3NxK: letters, digits, _ and -".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use crate::cli::Cli;
+
+    #[test]
+    fn a_resolution_says_one_thing_and_why_it_failed() {
+        let order = "8640631c-be41-5e23-8f55-fb3af8c74cc2";
+        let is_taken = |how: &[&str]| {
+            let all = [&["comanda", "payments", "resolve", order], how].concat();
+            Cli::try_parse_from(all).is_ok()
+        };
+        assert!(is_taken(&["--succeeded", "pi_1"]));
+        assert!(is_taken(&["--failed", "--detail", "not in the dashboard", "--version", "2"]));
+        for wrong in [
+            &[][..],
+            &["--failed"],
+            &["--failed", "--succeeded", "pi_1", "--detail", "x"],
+            &["--succeeded", "pi 1"],
+            &["--succeeded", ""],
+            &["--failed", "--detail", "ask ana@example.com"],
+            &["--failed", "--detail", "\u{1b}[2J"],
+            &["--failed", "--detail", "  "],
+        ] {
+            assert!(!is_taken(wrong), "{wrong:?}");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! What the topic of payment reports says: whose outcome is open, and what operators know of it.
 //!
-//! A processor that is started anew has forgotten what it held; from here it knows that an outcome
-//! is open which it must not give up. There are few such reports, and a thread reads them all.
+//! A processor that is started anew has forgotten what it held; from here it knows which outcomes
+//! were open, so that it looks them up before it sends anything and does not give them up. There are few such reports, and a thread reads them all.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};

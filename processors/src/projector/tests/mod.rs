@@ -181,7 +181,7 @@ async fn topics_that_come_later_are_waited_for() {
     let missing = bench.names.name(Topic::Payments);
     eventually("a missing topic was tried again", async || retries("kafka", &missing) > 2.0).await;
     assert!(!running.handle.caught_up());
-    for topic in [Topic::Payments, Topic::Notifications] {
+    for topic in [Topic::Payments, Topic::Notifications, Topic::PaymentReports] {
         bench.cluster.create_topic(&bench.names.name(topic), 2, 1).unwrap();
     }
     eventually("the service caught up", async || running.handle.caught_up()).await;

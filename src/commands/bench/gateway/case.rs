@@ -127,7 +127,7 @@ async fn serve(parts: Parts, key: String, store: PathBuf, publishes: bool) -> Re
     // Under the usual names: the topics of a run come and go, the registry keeps its subjects.
     let usual = settings.topics.names();
     let id = registry.resolve(&usual, Topic::Orders).await?;
-    for topic in [Topic::Payments, Topic::Notifications] {
+    for topic in [Topic::Payments, Topic::Notifications, Topic::PaymentReports] {
         registry.resolve(&usual, topic).await?;
     }
     let (encoder, topic) = (Encoder::new(id), names.name(Topic::Orders));
