@@ -2,7 +2,7 @@
 
 use comanda_schemas::{
     Currency, FailureReason, NotificationEventType, Order, OrderEvent, OrderEventType, OrderId,
-    PaymentEventType, Timestamp,
+    PaymentEventType, PaymentReportType, Timestamp,
 };
 use uuid::Uuid;
 
@@ -84,6 +84,12 @@ symbols!(
         PaymentVoided = "PAYMENT_VOIDED",
         /// A change was not made.
         ChangeRejected = "CHANGE_REJECTED",
+        /// A request was sent to the provider, and its outcome is open.
+        PaymentInDoubt = "PAYMENT_IN_DOUBT",
+        /// The provider told later how the payment ended.
+        PaymentReported = "PAYMENT_REPORTED",
+        /// An operator said how the payment ended.
+        PaymentResolved = "PAYMENT_RESOLVED",
         /// The customer was told.
         NotificationSent = "NOTIFICATION_SENT",
         /// The customer could not be told.
@@ -113,6 +119,9 @@ pub struct OrderView {
     pub placed_at: Timestamp,
     /// When the last thing happened to it.
     pub updated_at: Timestamp,
+    /// When the oldest of its events came that has no result yet and has none behind it; `None`
+    /// where all is settled.
+    pub waiting_since: Option<Timestamp>,
     /// Its payment.
     pub payment: PaymentView,
     /// The messages to the customer, oldest first.
@@ -139,6 +148,7 @@ impl OrderView {
             order,
             placed_at: occurred_at,
             updated_at: occurred_at,
+            waiting_since: Some(occurred_at),
             notifications: Vec::new(),
             timeline,
             receipt,
@@ -151,7 +161,7 @@ impl OrderView {
 pub struct PaymentView {
     /// Where it stands.
     pub status: PaymentStatus,
-    /// Payment provider that was asked; `None` while there is no result.
+    /// Payment provider that was asked; `None` where nothing is known of that.
     pub provider: Option<String>,
     /// The provider's id of the payment.
     pub payment_id: Option<String>,
@@ -161,11 +171,11 @@ pub struct PaymentView {
     pub currency: Currency,
     /// Why nothing was charged.
     pub reason: Option<FailureReason>,
-    /// The provider's own code or words for the reason.
+    /// The provider's own code or words for the reason; while nobody can tell, for that.
     pub detail: Option<String>,
-    /// Requests that were sent to the provider for the result.
+    /// Requests that were sent to the provider, as far as is known.
     pub attempts: i32,
-    /// When the result was known.
+    /// When that was known.
     pub at: Option<Timestamp>,
 }
 
@@ -255,6 +265,17 @@ impl From<PaymentEventType> for TimelineKind {
     }
 }
 
+impl From<PaymentReportType> for TimelineKind {
+    fn from(report: PaymentReportType) -> Self {
+        match report {
+            PaymentReportType::InDoubt => Self::PaymentInDoubt,
+            PaymentReportType::Reported => Self::PaymentReported,
+            PaymentReportType::Resolved => Self::PaymentResolved,
+            PaymentReportType::Unknown => Self::Unknown,
+        }
+    }
+}
+
 impl From<NotificationEventType> for TimelineKind {
     fn from(event: NotificationEventType) -> Self {
         match event {
@@ -271,6 +292,7 @@ impl From<&AnyEvent> for TimelineKind {
             AnyEvent::Order(event) => event.r#type.into(),
             AnyEvent::Payment(event) => event.r#type.into(),
             AnyEvent::Notification(event) => event.r#type.into(),
+            AnyEvent::Report(event) => event.r#type.into(),
         }
     }
 }

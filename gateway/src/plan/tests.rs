@@ -94,6 +94,7 @@ impl Bench {
                 orders: "orders".into(),
                 payments: "payments".into(),
                 notifications: "notifications".into(),
+                payment_reports: "payment-reports".into(),
             },
         };
         let rates = Arc::new(Rates::new(&options));

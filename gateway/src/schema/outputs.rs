@@ -88,6 +88,12 @@ pub(crate) enum OrderEventType {
     /// A change was not made: it came after the charge, after a cancellation, or after another
     /// change to the same version. The detail says which.
     ChangeRejected,
+    /// A request was sent to the payment provider and nobody can tell yet what came of it.
+    PaymentInDoubt,
+    /// The payment provider told later how the payment ended.
+    PaymentReported,
+    /// An operator said how the payment ended.
+    PaymentResolved,
     /// The customer was told.
     NotificationSent,
     /// The customer could not be told.
