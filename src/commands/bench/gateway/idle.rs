@@ -8,7 +8,8 @@ use anyhow::{Context, Result, bail};
 use comanda_gateway::metrics::SUBSCRIPTIONS;
 use comanda_producer::Producer;
 use comanda_schemas::{OrderEvent, TraceContext};
-use futures_util::{SinkExt, StreamExt, TryStreamExt, stream};
+use futures_util::future::try_join_all;
+use futures_util::{SinkExt, StreamExt};
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
@@ -32,8 +33,9 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const LOOK: Duration = Duration::from_millis(50);
 /// Events that concern none of the idle subscriptions.
 const FOREIGN: u64 = 10_000;
-/// Of these, so many are on their way at one time.
-const SENDING: usize = 256;
+/// Of these, so many are on their way at one time, so that the operator's queue
+/// (`gateway.subscriber_queue`) has room.
+const SENDING: u64 = 100;
 /// Events that are sent one by one, to see how soon each is told.
 const SINGLE: usize = 21;
 
@@ -137,15 +139,14 @@ impl Events {
     /// What an event costs the gateway, in microseconds of CPU, until the operator knows of it.
     async fn foreign(&mut self, process: &Process) -> Result<f64> {
         let before = process.cpu_seconds()?;
-        let first = self.next;
-        self.next += FOREIGN;
-        let (orders, events) = (&self.orders, &self.events);
-        let send = stream::iter(first..self.next)
-            .map(Ok)
-            .try_for_each_concurrent(SENDING, async |n| store(events, &orders.event(n)).await);
-        send.await?;
-        for _ in 0..FOREIGN {
-            self.told().await?;
+        for _ in 0..FOREIGN / SENDING {
+            let numbers = self.next..self.next + SENDING;
+            self.next += SENDING;
+            let events: Vec<_> = numbers.map(|n| self.orders.event(n)).collect();
+            try_join_all(events.iter().map(|event| store(&self.events, event))).await?;
+            for _ in 0..SENDING {
+                self.told().await?;
+            }
         }
         Ok((process.cpu_seconds()? - before) * 1e6 / FOREIGN as f64)
     }
