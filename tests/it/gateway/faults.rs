@@ -93,7 +93,9 @@ async fn load(gateway: Gateway, scale: Scale, stop: CancellationToken) -> Vec<St
             Story { name, is_keyed, answers }
         });
     }
-    let stories = tokio::time::timeout(LIMIT, clients.join_all()).await;
+    // What waited while the broker did not answer takes its time as well.
+    let limit = LIMIT + 2 * (scale.freeze + 2 * scale.hold);
+    let stories = tokio::time::timeout(limit, clients.join_all()).await;
     stories.expect("all orders are placed in the end")
 }
 

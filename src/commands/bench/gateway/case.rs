@@ -163,8 +163,9 @@ async fn serve(
             ApiKey::operator("bench", &key),
             ApiKey::customer("idle", &idle_key(&key), IDLE_CUSTOMER),
         ],
-        // All clients are at one address.
+        // All clients are at one address, and nearly all are one customer.
         max_connections_per_address: 0,
+        customer_rate: 0,
         max_connections,
         recent_placement_ms: REMEMBERED.as_millis() as u64,
         ..settings.gateway
