@@ -8,7 +8,7 @@ use http::{HeaderValue, StatusCode};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use super::books::{Operation, State};
+use super::books::{Books, Operation, State};
 use super::fault::{self, Fault};
 use super::form::Form;
 use super::keys::{Begun, Stored};
@@ -34,7 +34,7 @@ pub(super) async fn answer(handle: Handle, request: Request) -> Answer {
         (_, ["v1", ..]) if request.bearer().is_none() => Err(Refusal::unauthenticated()),
         ("POST", ["v1", "payment_intents"]) => create(&handle, &request).await,
         ("POST", ["v1", "refunds"]) => refund(&handle, &request).await,
-        ("GET", ["v1", "payment_intents", "search"]) => search(&handle, &request),
+        ("GET", ["v1", "payment_intents", "search"]) => search(&handle, &request).await,
         ("GET", ["v1", "payment_intents", id]) => {
             let books = handle.books();
             match books.intent(id) {
@@ -95,8 +95,8 @@ async fn go_on(
     token: Option<&'static Token>,
     operation: Operation,
 ) -> Answer {
-    let first = match begun {
-        Begun::Run { first } => first,
+    let tries = match begun {
+        Begun::Run { tries } => tries,
         Begun::Replay(stored) => {
             let (status, body) = render::stored(&handle.books(), stored);
             let mut response = server::json(status, "application/json", &body);
@@ -105,7 +105,7 @@ async fn go_on(
             return Answer::Send(response);
         }
     };
-    let fault = fault::choose(&handle.shared.options, token, key.as_deref(), first);
+    let fault = fault::choose(&handle.shared.options, token, key.as_deref(), tries);
     let ticket = Ticket { handle: handle.clone(), key };
     // On a task of its own: a client that hangs up cancels its handler, not the charge.
     match tokio::spawn(run(ticket, fault, operation)).await {
@@ -117,40 +117,46 @@ async fn go_on(
 async fn run(ticket: Ticket, fault: Option<Fault>, operation: Operation) -> Answer {
     let options = &ticket.handle.shared.options;
     pause(options.latency_ms).await;
-    match fault {
-        Some(Fault::Drop) => {
-            ticket.handle.books().counted.hung_up += 1;
-            return Answer::HangUp;
+    if let Some(answer) = strike(&ticket.handle, fault).await {
+        if fault == Some(Fault::StoredError500) {
+            ticket.handle.books().store(ticket.key.as_ref(), Stored::Error500);
         }
-        Some(Fault::RateLimited) => {
-            ticket.handle.books().counted.rate_limited += 1;
-            return refuse(&Refusal::rate_limited());
-        }
-        Some(Fault::Error500) => {
-            ticket.handle.books().counted.server_errors += 1;
-            return refuse(&Refusal::server_error());
-        }
-        Some(Fault::StoredError500) => {
-            let mut books = ticket.handle.books();
-            books.counted.server_errors += 1;
-            books.store(ticket.key.as_ref(), Stored::Error500);
-            return refuse(&Refusal::server_error());
-        }
-        Some(Fault::Slow) => pause(options.slow_ms).await,
-        Some(Fault::ChargeThenDrop) | None => {}
+        return answer;
     }
     let mut books = ticket.handle.books();
     match books.execute(ticket.key.as_ref(), operation) {
-        Ok(_) if fault == Some(Fault::ChargeThenDrop) => {
-            books.counted.hung_up += 1;
-            Answer::HangUp
-        }
+        Ok(_) if fault == Some(Fault::ChargeThenDrop) => hang_up(&mut books),
         Ok(stored) => {
             let (status, body) = render::stored(&books, stored);
             send(status, &body)
         }
         Err(refusal) => refuse(&refusal),
     }
+}
+
+/// The answer that comes before anything is done.
+async fn strike(handle: &Handle, fault: Option<Fault>) -> Option<Answer> {
+    match fault {
+        Some(Fault::Drop) => Some(hang_up(&mut handle.books())),
+        Some(Fault::RateLimited) => {
+            handle.books().counted.rate_limited += 1;
+            Some(refuse(&Refusal::rate_limited()))
+        }
+        Some(Fault::Error500 | Fault::StoredError500) => {
+            handle.books().counted.server_errors += 1;
+            Some(refuse(&Refusal::server_error()))
+        }
+        Some(Fault::Slow) => {
+            pause(handle.shared.options.slow_ms).await;
+            None
+        }
+        Some(Fault::ChargeThenDrop) | None => None,
+    }
+}
+
+fn hang_up(books: &mut Books) -> Answer {
+    books.counted.hung_up += 1;
+    Answer::HangUp
 }
 
 /// A sleep of nothing would still wait for the timer's next tick.
@@ -174,13 +180,25 @@ impl Drop for Ticket {
     }
 }
 
-fn search(handle: &Handle, request: &Request) -> Result<Answer, Refusal> {
+async fn search(handle: &Handle, request: &Request) -> Result<Answer, Refusal> {
     let query = request.param("query").ok_or_else(|| Refusal::missing("query"))?;
     let clauses = search::parse(query)?;
     let order = clauses.iter().find_map(|clause| match clause {
         Clause::Metadata { name, value } if name == "order_id" => Some(value.as_str()),
         Clause::Metadata { .. } | Clause::Status(_) => None,
     });
+    let number = {
+        let mut books = handle.books();
+        books.counted.look_ups += 1;
+        books.counted.look_ups
+    };
+    let fault = fault::choose(&handle.shared.options, None, Some("search"), number);
+    if let Some(answer) = strike(handle, fault).await {
+        return Ok(answer);
+    }
+    if fault == Some(Fault::ChargeThenDrop) {
+        return Ok(hang_up(&mut handle.books()));
+    }
     let lag = Duration::from_millis(handle.shared.options.search_lag_ms);
     let now = Timestamp::now();
     let books = handle.books();

@@ -121,7 +121,7 @@ impl Books {
     fn begin(&mut self, key: Option<&Arc<str>>, print: [u8; 16]) -> Result<Begun, Refusal> {
         let begun = match key {
             Some(key) => self.keys.begin(key, print)?,
-            None => Begun::Run { first: true },
+            None => Begun::Run { tries: 0 },
         };
         self.counted.replayed += u64::from(matches!(begun, Begun::Replay(_)));
         Ok(begun)

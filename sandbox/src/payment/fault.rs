@@ -36,24 +36,25 @@ pub(super) fn check(options: &Options) -> Result<(), Error> {
     Ok(())
 }
 
-/// What goes wrong with a try. `token` is `None` for refunds, `key` for requests without one.
+/// What goes wrong with the try after `tries` others under the key. `token` is `None` but for
+/// charges, `key` for requests without one.
 pub(super) fn choose(
     options: &Options,
     token: Option<&Token>,
     key: Option<&str>,
-    first: bool,
+    tries: u64,
 ) -> Option<Fault> {
     if let Some(token) = token
         && token.fault.is_some()
     {
-        return token.fault.filter(|_| token.always || first);
-    }
-    if !first {
-        return None;
+        return token.fault.filter(|_| token.always || tries == 0);
     }
     let mut drawn = match key {
         Some(key) => {
-            let digest = Sha256::new().chain_update(options.seed.to_be_bytes()).chain_update(key);
+            let digest = Sha256::new()
+                .chain_update(options.seed.to_be_bytes())
+                .chain_update(tries.to_be_bytes())
+                .chain_update(key);
             digest.finalize().iter().fold(0, |rest, byte| (rest * 256 + u32::from(*byte)) % 100)
         }
         None => rand::random_range(0..100),
@@ -75,7 +76,7 @@ mod tests {
     fn shares_strike_their_part_of_the_keys_and_the_same_ones_each_time() {
         let options = Options { seed: 7, drop_percent: 10, slow_percent: 30, ..Options::default() };
         let choose_all = |options: &Options| -> Vec<_> {
-            (0..10_000).map(|i| choose(options, None, Some(&format!("key-{i}")), true)).collect()
+            (0..10_000).map(|i| choose(options, None, Some(&format!("key-{i}")), 0)).collect()
         };
         let chosen = choose_all(&options);
         let count = |fault| chosen.iter().filter(|c| **c == fault).count();
@@ -84,7 +85,16 @@ mod tests {
         assert_eq!(count(Some(Fault::Drop)) + count(Some(Fault::Slow)) + count(None), 10_000);
         assert_eq!(chosen, choose_all(&options));
         assert_ne!(chosen, choose_all(&Options { seed: 8, ..options.clone() }));
-        assert_eq!(choose(&Options { drop_percent: 100, ..options }, None, Some("k"), false), None);
+    }
+
+    #[test]
+    fn each_try_is_drawn_anew() {
+        let options = Options { seed: 7, error500_percent: 50, ..Options::default() };
+        let tries = |n| (0..n).filter(|t| choose(&options, None, Some("k"), *t).is_some()).count();
+        assert!((400..600).contains(&tries(1_000)));
+        let token = Token::parse("pm_sandbox_drop_once");
+        assert_eq!(choose(&options, token, Some("k"), 0), Some(Fault::Drop));
+        assert!((1..100).all(|t| choose(&options, token, Some("k"), t).is_none()));
     }
 
     #[test]

@@ -21,8 +21,8 @@ pub(super) enum Begun {
     /// Carry it out; [`Keys::finish`] it where it has an answer to keep, and
     /// [`Keys::release`] it in the end.
     Run {
-        /// Nothing was tried under this key before.
-        first: bool,
+        /// How often it was tried under this key before.
+        tries: u64,
     },
     Replay(Stored),
 }
@@ -30,7 +30,7 @@ pub(super) enum Begun {
 struct Entry {
     fingerprint: [u8; 16],
     state: State,
-    tried: bool,
+    tries: u64,
 }
 
 enum State {
@@ -47,7 +47,7 @@ impl Keys {
         let entry = self.0.entry(key.clone()).or_insert(Entry {
             fingerprint,
             state: State::Idle,
-            tried: false,
+            tries: 0,
         });
         let same = entry.fingerprint == fingerprint;
         match entry.state {
@@ -55,9 +55,9 @@ impl Keys {
             State::Done(_) => Err(Refusal::key_reused()),
             State::Running => Err(Refusal::key_in_use()),
             State::Idle => {
-                let first = !entry.tried;
-                *entry = Entry { fingerprint, state: State::Running, tried: true };
-                Ok(Begun::Run { first })
+                let tries = entry.tries;
+                *entry = Entry { fingerprint, state: State::Running, tries: tries + 1 };
+                Ok(Begun::Run { tries })
             }
         }
     }
@@ -85,10 +85,10 @@ mod tests {
     #[test]
     fn a_key_runs_once_and_answers_the_same_from_then_on() {
         let (mut keys, key) = (Keys::default(), Arc::from("k"));
-        assert_eq!(keys.begin(&key, [1; 16]).unwrap(), Begun::Run { first: true });
+        assert_eq!(keys.begin(&key, [1; 16]).unwrap(), Begun::Run { tries: 0 });
         assert_eq!(keys.begin(&key, [1; 16]).unwrap_err().status, 409);
         keys.release(&key);
-        assert_eq!(keys.begin(&key, [1; 16]).unwrap(), Begun::Run { first: false });
+        assert_eq!(keys.begin(&key, [1; 16]).unwrap(), Begun::Run { tries: 1 });
         keys.finish(&key, Stored::Intent(5));
         keys.release(&key);
         assert_eq!(keys.begin(&key, [1; 16]).unwrap(), Begun::Replay(Stored::Intent(5)));

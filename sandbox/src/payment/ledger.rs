@@ -78,13 +78,15 @@ pub struct Refund {
     pub key: Option<String>,
 }
 
-/// Sums over the ledger. Those about requests count every charge and refund request since the
-/// start, whichever order the ledger is of.
+/// Sums over the ledger. Those about requests and answers count all since the start, whichever
+/// order the ledger is of.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
     /// Well-formed requests to charge or refund.
     pub requests: u64,
-    /// Of these, answered from a key's stored answer.
+    /// Searches for payments.
+    pub look_ups: u64,
+    /// Requests answered from a key's stored answer.
     pub replayed: u64,
     /// Connections closed without an answer.
     pub hung_up: u64,

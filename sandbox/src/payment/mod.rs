@@ -58,9 +58,10 @@ pub use ledger::{Attempt, Ledger, Outcome, Refund, Totals};
 
 /// How the provider behaves. The default answers at once and never fails of itself.
 ///
-/// A share is a percentage of the idempotency keys; which ones is decided by [`Options::seed`]
-/// and the key alone. It strikes the first try of a charge or refund whose token has no fault of
-/// its own. The shares together are at most 100.
+/// A share is a percentage of the tries of charges (whose token has no fault of its own), refunds
+/// and look-ups. Which ones is decided by [`Options::seed`], the idempotency key and the number of
+/// the try under it, of a look-up by its number among all. What is answered from a key's stored
+/// answer is no try. The shares together are at most 100.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Options {
@@ -70,13 +71,13 @@ pub struct Options {
     pub slow_ms: u64,
     /// How long a payment stays invisible to search, in milliseconds; Stripe's lags too.
     pub search_lag_ms: u64,
-    /// Decides, with the key, which requests the shares strike.
+    /// Decides, with the key and the try's number, which tries the shares strike.
     pub seed: u64,
     /// Share whose connection is closed, with nothing done.
     pub drop_percent: u8,
     /// Share that is carried out and whose connection is then closed.
     pub charge_then_drop_percent: u8,
-    /// Share answered with a 500 that is not stored: the next try works.
+    /// Share answered with a 500 that is not stored: the next try is a new one.
     pub error500_percent: u8,
     /// Share answered with a 500 that is stored: the key never works.
     pub stored_error500_percent: u8,

@@ -90,14 +90,22 @@ async fn a_slow_charge_holds_its_key_and_outlives_its_client() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_share_strikes_any_token_on_its_first_try() -> Result<()> {
+async fn a_share_strikes_charges_of_any_token_and_look_ups() -> Result<()> {
     let all = Options { charge_then_drop_percent: 100, ..Options::default() };
     let provider = start(all).await?;
     assert!(answer(provider.charge_with_key("pm_card_visa", "a")).await.is_err());
     assert_eq!(answer(provider.charge_with_key("pm_card_visa", "a")).await?.0, 200);
     assert!(answer(provider.charge_with_key("pm_card_chargeDeclined", "b")).await.is_err());
     assert_eq!(answer(provider.charge_with_key("pm_card_chargeDeclined", "b")).await?.0, 402);
-    assert_eq!(provider.handle.ledger().totals.charges, 1);
+    let search = || answer(provider.search("metadata['order_id']:'o'"));
+    assert!(search().await.is_err());
+    let totals = provider.handle.ledger().totals;
+    assert_eq!((totals.charges, totals.look_ups, totals.hung_up), (1, 1, 3));
+    let broken = start(Options { error500_percent: 100, ..Options::default() }).await?;
+    for _ in 0..2 {
+        assert_eq!(answer(broken.charge_with_key("pm_card_visa", "a")).await?.0, 500);
+    }
+    assert_eq!(broken.handle.ledger().totals.server_errors, 2);
     let refused = start(Options { drop_percent: 90, slow_percent: 11, ..Options::default() }).await;
     assert!(refused.is_err());
     Ok(())

@@ -29,7 +29,7 @@ impl Running<Handle> {
         self.client.get(self.at(path)).bearer_auth("sk_test")
     }
 
-    fn search(&self, query: &str) -> RequestBuilder {
+    pub fn search(&self, query: &str) -> RequestBuilder {
         let query: String = form_urlencoded::byte_serialize(query.as_bytes()).collect();
         self.get(&format!("/v1/payment_intents/search?query={query}"))
     }
