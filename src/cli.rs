@@ -322,7 +322,7 @@ pub struct BenchGatewayArgs {
     #[arg(long, default_value_t = 256, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=8_000))]
     pub connections: u32,
     /// WebSockets with an idle subscription
-    #[arg(long, default_value_t = 1_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=8_000))]
+    #[arg(long, default_value_t = 10_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=25_000))]
     pub subscriptions: u32,
     /// How long to measure each case, after its warm-up
     #[arg(long, default_value_t = 4, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=600))]

@@ -3,6 +3,8 @@
 //!
 //! On every commit they run small. `tests/chaos/run` runs them at full size, with a seed.
 
+mod memory;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -6,6 +6,7 @@ use futures_util::{Stream, StreamExt};
 use super::outputs::{Order, OrderEventType};
 use super::scalars::DateTime;
 use super::{Asker, House};
+use crate::auth::Principal;
 use crate::failure::{Code, Failure};
 use crate::updates::{Cursor, Update, Watch};
 
@@ -55,24 +56,34 @@ impl Subscription {
         #[graphql(desc = "Cursor of the last update that was received.")] after: Option<String>,
     ) -> Result<impl Stream<Item = Result<OrderUpdate, Failure>> + use<'c>, Failure> {
         let principal = Asker::of(context).principal()?.clone();
-        let house = House::of(context);
         let after = after.as_deref().map(Cursor::parse).transpose()?;
-        let watch = match order_id {
-            None => Watch::All(principal),
-            Some(id) => {
-                let id = id.parse().map_err(|_| no_such_order())?;
-                // One that was placed a moment ago may not have reached the store. Nobody else waits
-                // for it: that would tell that it exists.
-                if let Some(placed) = house.placing.recent_receipt(id, &principal) {
-                    house.wait_until_passed(&[placed.passed()]).await?;
-                }
-                house.order(&principal, id).await?.ok_or_else(no_such_order)?;
-                Watch::Order(id)
-            }
-        };
-        let updates = house.updates.watch(watch, after).await?;
+        // Boxed: async-graphql keeps the room that the start takes as long as the subscription.
+        let updates = Box::pin(watch(House::of(context), principal, order_id, after)).await?;
         Ok(updates.map(|update| update.map(OrderUpdate::from)))
     }
+}
+
+/// Begins to watch, where the principal may.
+async fn watch(
+    house: &House,
+    principal: Principal,
+    order_id: Option<ID>,
+    after: Option<Cursor>,
+) -> Result<impl Stream<Item = Result<Update, Failure>> + Send + use<>, Failure> {
+    let watch = match order_id {
+        None => Watch::All(principal),
+        Some(id) => {
+            let id = id.parse().map_err(|_| no_such_order())?;
+            // One that was placed a moment ago may not have reached the store. Nobody else waits
+            // for it: that would tell that it exists.
+            if let Some(placed) = house.placing.recent_receipt(id, &principal) {
+                house.wait_until_passed(&[placed.passed()]).await?;
+            }
+            house.order(&principal, id).await?.ok_or_else(no_such_order)?;
+            Watch::Order(id)
+        }
+    };
+    house.updates.watch(watch, after).await
 }
 
 fn no_such_order() -> Failure {

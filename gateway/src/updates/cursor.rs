@@ -1,6 +1,5 @@
 //! How far a subscriber has come.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use base64::Engine as _;
@@ -20,8 +19,13 @@ const MAX_PARTITIONS: usize = 10_000;
 /// name is at its beginning.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Cursor {
-    next: BTreeMap<(u8, i32), i64>,
+    /// Sorted by topic and partition. Each subscriber holds a cursor: a tree would be four times
+    /// as large.
+    next: Vec<(Partition, i64)>,
 }
+
+/// Number of a topic, and a partition of it.
+type Partition = (u8, i32);
 
 impl Cursor {
     /// From what a subscriber was given as [`fmt::Display`].
@@ -35,48 +39,63 @@ impl Cursor {
         }
         let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
         let mut rest = bytes.strip_prefix(&[FORM])?;
-        let mut next = BTreeMap::new();
+        let mut cursor = Self::default();
         while let Some((topic, after)) = rest.split_first() {
             rest = after;
             let partition = i32::try_from(take(&mut rest)?).ok()?;
             let offset = i64::try_from(take(&mut rest)?).ok()?;
-            if usize::from(*topic) >= Topic::ALL.len() || next.len() >= MAX_PARTITIONS {
+            if usize::from(*topic) >= Topic::ALL.len() || cursor.next.len() >= MAX_PARTITIONS {
                 return None;
             }
-            next.insert((*topic, partition), offset);
+            *cursor.at_mut((*topic, partition)) = offset;
         }
-        Some(Self { next })
+        Some(cursor)
     }
 
     /// Whether the record at `offset` was seen.
     pub fn has_seen(&self, topic: Topic, partition: i32, offset: i64) -> bool {
-        self.next.get(&(number(topic), partition)).is_some_and(|next| offset < *next)
+        self.at((number(topic), partition)).is_some_and(|next| offset < next)
     }
 
     /// Everything below `next_offset` was seen, from now on. It never goes back.
     pub fn advance(&mut self, topic: Topic, partition: i32, next_offset: i64) {
-        let next = self.next.entry((number(topic), partition)).or_default();
+        let next = self.at_mut((number(topic), partition));
         *next = next_offset.max(*next);
+    }
+
+    fn at(&self, partition: Partition) -> Option<i64> {
+        let found = self.next.binary_search_by_key(&partition, |(at, _)| *at);
+        found.ok().map(|place| self.next[place].1)
+    }
+
+    /// The next offset of a partition, which is named from now on.
+    fn at_mut(&mut self, partition: Partition) -> &mut i64 {
+        let found = self.next.binary_search_by_key(&partition, |(at, _)| *at);
+        let place = found.unwrap_or_else(|place| {
+            self.next.insert(place, (partition, 0));
+            place
+        });
+        &mut self.next[place].1
     }
 
     /// Whatever either has seen.
     pub fn merge(&mut self, other: &Self) {
         for (at, next_offset) in &other.next {
-            let next = self.next.entry(*at).or_default();
+            let next = self.at_mut(*at);
             *next = (*next_offset).max(*next);
         }
     }
 
     /// The partitions in which it has seen more than `other`.
     pub fn beyond(&self, other: &Self) -> Self {
-        let seen = self.next.iter().filter(|(at, next)| other.next.get(at) < Some(next));
-        Self { next: seen.map(|(at, next)| (*at, *next)).collect() }
+        let seen = self.next.iter().filter(|(at, next)| other.at(*at) < Some(*next));
+        Self { next: seen.copied().collect() }
     }
 
     /// As the store has it.
     pub fn positions(&self, names: &TopicNames) -> Vec<Position> {
         let names = Topic::ALL.map(|topic| names.name(topic));
-        let position = |(at, next_offset): (&(u8, i32), &i64)| Position {
+        let position = |(at, next_offset): &(Partition, i64)| Position {
             topic: names[usize::from(at.0)].clone(),
             partition: at.1,
             next_offset: *next_offset,

@@ -8,7 +8,7 @@ use comanda_schemas::OrderId;
 use comanda_store::{MAX_PAGE, OrderView, Position, StoredEvent};
 use futures_util::{Stream, stream};
 
-use super::hub::{Interest, Listening};
+use super::hub::{Heard, Interest, Listening, Start};
 use super::{Cursor, Inner, Live, Update, Watch};
 use crate::auth::Principal;
 use crate::failure::{Code, Failure};
@@ -42,17 +42,17 @@ impl Feed {
         let (phase, cursor) = match (&watch, after) {
             (Watch::All(_), Some(after)) => (Phase::CatchingUp(None), after),
             (Watch::All(_), None) => {
-                let listening = inner.hub.listen(Interest::All).await?;
-                let mut now = listening.start.next.clone();
-                now.merge(&listening.start.ends);
-                (Phase::Live(listening), now)
+                let (listening, start) = inner.hub.listen(watch.interest()).await?;
+                let Start { mut next, ends, .. } = start;
+                next.merge(&ends);
+                (Phase::Live(listening), next)
             }
-            (Watch::Order(id), Some(after)) => {
-                let listening = inner.listen(Interest::Order(*id)).await?;
+            (Watch::Order(_), Some(after)) => {
+                let listening = inner.listen(watch.interest()).await?;
                 (Phase::CatchingUp(Some(listening)), after)
             }
             (Watch::Order(id), None) => {
-                let listening = inner.listen(Interest::Order(*id)).await?;
+                let listening = inner.listen(watch.interest()).await?;
                 let (state, cursor) = inner.state_of(*id).await?;
                 ready.extend(state);
                 (Phase::Live(listening), cursor)
@@ -77,10 +77,14 @@ impl Feed {
             if let Some(update) = self.ready.pop_front() {
                 return Some(Ok(update));
             }
-            let step = match &self.phase {
+            // What asks the store is boxed: it is large, and an idle subscriber does without it.
+            let step = match &mut self.phase {
                 Phase::Over => return None,
-                Phase::CatchingUp(_) => self.catch_up().await,
-                Phase::Live(_) => self.hear().await,
+                Phase::CatchingUp(_) => Box::pin(self.catch_up()).await,
+                Phase::Live(listening) => match listening.next().await {
+                    Ok(heard) => Box::pin(self.hear(&heard)).await,
+                    Err(failure) => Err(failure),
+                },
             };
             if let Err(failure) = step {
                 return Some(Err(failure));
@@ -109,7 +113,7 @@ impl Feed {
                 Phase::CatchingUp(Some(listening)) => Phase::Live(listening),
                 // Once more: between the last page and the first event heard there may be some.
                 Phase::CatchingUp(None) => {
-                    Phase::CatchingUp(Some(self.inner.listen(Interest::All).await?))
+                    Phase::CatchingUp(Some(self.inner.listen(self.watch.interest()).await?))
                 }
                 other @ (Phase::Live(_) | Phase::Over) => other,
             };
@@ -117,27 +121,47 @@ impl Feed {
         Ok(())
     }
 
-    /// Takes the next event from the topics.
-    async fn hear(&mut self) -> Result<(), Failure> {
-        let Phase::Live(listening) = &mut self.phase else { return Ok(()) };
-        let live = listening.next().await?;
-        self.consider(&live).await
-    }
-
-    /// Makes an update of an event that was not seen yet and is the subscriber's to see.
-    async fn consider(&mut self, live: &Live) -> Result<(), Failure> {
-        let Live { topic, partition, offset, event } = live;
-        if self.cursor.has_seen(*topic, *partition, *offset) {
+    /// Takes an event from the topics.
+    async fn hear(&mut self, heard: &Heard) -> Result<(), Failure> {
+        let Heard { live, read } = heard;
+        if self.has_seen(live) {
             return Ok(());
         }
-        self.cursor.advance(*topic, *partition, offset.saturating_add(1));
+        match self.watch {
+            Watch::Order(_) => self.advance(live),
+            // What was not for this subscriber counts as seen: it need not be looked through when
+            // they come again.
+            Watch::All(_) => self.cursor.merge(read),
+        }
+        self.tell(live).await
+    }
+
+    /// Takes an event from the store.
+    async fn consider(&mut self, live: &Live) -> Result<(), Failure> {
+        if self.has_seen(live) {
+            return Ok(());
+        }
+        self.advance(live);
+        self.tell(live).await
+    }
+
+    fn has_seen(&self, live: &Live) -> bool {
+        self.cursor.has_seen(live.topic, live.partition, live.offset)
+    }
+
+    fn advance(&mut self, live: &Live) {
+        self.cursor.advance(live.topic, live.partition, live.offset.saturating_add(1));
+    }
+
+    /// Makes an update of an event that is the subscriber's to see.
+    async fn tell(&mut self, live: &Live) -> Result<(), Failure> {
         if self.inner.is_visible(&self.watch, live).await? {
             self.ready.push_back(Update {
                 cursor: self.cursor.clone(),
-                kind: event.into(),
-                at: event.occurred_at(),
-                order_id: event.order_id(),
-                event_id: event.event_id(),
+                kind: (&live.event).into(),
+                at: live.event.occurred_at(),
+                order_id: live.event.order_id(),
+                event_id: live.event.event_id(),
                 passed: self.inner.behind(live),
             });
         }
@@ -145,11 +169,21 @@ impl Feed {
     }
 }
 
+impl Watch {
+    fn interest(&self) -> Interest {
+        match self {
+            Self::Order(id) => Interest::Order(*id),
+            Self::All(Principal::Customer(own)) => Interest::Customer(own.clone()),
+            Self::All(Principal::Operator) => Interest::All,
+        }
+    }
+}
+
 impl Inner {
     /// Listens, and waits until the store has everything that was delivered before.
     async fn listen(&self, interest: Interest) -> Result<Listening, Failure> {
-        let listening = self.hub.listen(interest).await?;
-        let before = listening.start.delivered().positions(&self.names);
+        let (listening, start) = self.hub.listen(interest).await?;
+        let before = start.delivered().positions(&self.names);
         if self.progress.passed(&before, self.wait).await {
             return Ok(listening);
         }
@@ -184,12 +218,12 @@ impl Inner {
             Watch::Order(_) | Watch::All(Principal::Operator) => return Ok(true),
             Watch::All(Principal::Customer(own)) => own,
         };
-        if let Some(owner) = self.owners.of(&live.event).await? {
+        if let Some(owner) = self.hub.owners.of(&live.event).await? {
             return Ok(owner == *own);
         }
         // The store may be a moment behind. An order that it does not have by then is nobody's.
         self.progress.passed(&[self.behind(live)], self.wait).await;
-        let owner = self.owners.of(&live.event).await?;
+        let owner = self.hub.owners.of(&live.event).await?;
         Ok(owner.is_some_and(|owner| owner == *own))
     }
 }

@@ -1,6 +1,7 @@
 //! From one consumer to everybody who listens.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::thread;
@@ -13,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
-use super::{Cursor, Live, reader};
+use super::{Cursor, Live, Owners, reader};
 use crate::failure::{Code, Failure};
 use crate::metrics::SLOW_CONSUMERS_TOTAL;
 
@@ -23,15 +24,25 @@ const LINGER: Duration = Duration::from_secs(5);
 const START_WAIT: Duration = Duration::from_secs(15);
 
 /// What a listener wants to hear of.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) enum Interest {
     Order(OrderId),
+    /// The orders of one customer. Events whose owner is not known come as well.
+    Customer(Arc<str>),
     All,
+}
+
+/// An event as it is handed to those who want it.
+pub(super) struct Heard {
+    pub live: Live,
+    /// Everything below was handed out, to whoever wanted it.
+    pub read: Cursor,
 }
 
 /// The listeners, and the consumer that runs as long as there are any.
 pub(super) struct Hub {
     reader: reader::Parts,
+    pub owners: Owners,
     queue: usize,
     pub shutdown: CancellationToken,
     state: Mutex<State>,
@@ -45,6 +56,7 @@ struct State {
     next_id: u64,
     listeners: HashMap<u64, Listener>,
     by_order: HashMap<OrderId, HashSet<u64>>,
+    by_customer: HashMap<Arc<str>, HashSet<u64>>,
     to_all: HashSet<u64>,
     idle_since: Option<Instant>,
 }
@@ -52,7 +64,7 @@ struct State {
 struct Consumer {
     /// `None` while it starts.
     at: Option<Start>,
-    started: watch::Receiver<Option<Result<Start, Failure>>>,
+    started: Started,
 }
 
 /// Where a consumer stands.
@@ -68,7 +80,7 @@ pub(super) struct Start {
 
 struct Listener {
     interest: Interest,
-    events: mpsc::Sender<Arc<Live>>,
+    events: mpsc::Sender<Arc<Heard>>,
     ended: Arc<OnceLock<Failure>>,
 }
 
@@ -76,42 +88,51 @@ struct Listener {
 pub(super) struct Listening {
     hub: Arc<Hub>,
     id: u64,
-    events: mpsc::Receiver<Arc<Live>>,
+    events: mpsc::Receiver<Arc<Heard>>,
     ended: Arc<OnceLock<Failure>>,
-    /// From here on every event is heard.
-    pub start: Start,
 }
 
 impl Hub {
     pub fn new(reader: reader::Parts, queue: usize, shutdown: CancellationToken) -> Self {
-        Self { reader, queue, shutdown, state: Mutex::default() }
+        let owners = Owners::new(reader.store.clone());
+        Self { reader, owners, queue, shutdown, state: Mutex::default() }
     }
 
-    /// Begins to listen; starts the consumer where none runs.
-    pub async fn listen(self: &Arc<Self>, interest: Interest) -> Result<Listening, Failure> {
+    /// Begins to listen, and tells from where on every event is heard; starts the consumer where
+    /// none runs.
+    pub async fn listen(
+        self: &Arc<Self>,
+        interest: Interest,
+    ) -> Result<(Listening, Start), Failure> {
         if self.shutdown.is_cancelled() {
             return Err(shutting_down());
         }
-        let (mut listening, mut started) = self.register(interest);
-        let Some(started) = &mut started else { return Ok(listening) };
+        let (listening, standing) = self.register(interest);
+        let mut started = match standing {
+            Standing::At(start) => return Ok((listening, start)),
+            Standing::Starts(started) => started,
+            Standing::Nowhere => return Err(interrupted()),
+        };
         let waiting = tokio::time::timeout(START_WAIT, started.wait_for(Option::is_some));
         let start = match waiting.await {
             Ok(Ok(start)) => start.clone(),
             Ok(Err(_)) | Err(_) => None,
         };
-        listening.start = start.unwrap_or_else(|| Err(interrupted()))?;
-        Ok(listening)
+        Ok((listening, start.unwrap_or_else(|| Err(interrupted()))?))
     }
 
-    fn register(self: &Arc<Self>, interest: Interest) -> (Listening, Option<Started>) {
+    fn register(self: &Arc<Self>, interest: Interest) -> (Listening, Standing) {
         let (sender, events) = mpsc::channel(self.queue);
         let ended = Arc::new(OnceLock::new());
         let mut state = self.state();
         let id = state.next_id;
         state.next_id += 1;
         state.idle_since = None;
-        match interest {
-            Interest::Order(order) => state.by_order.entry(order).or_default().insert(id),
+        match &interest {
+            Interest::Order(order) => state.by_order.entry(*order).or_default().insert(id),
+            Interest::Customer(customer) => {
+                state.by_customer.entry(customer.clone()).or_default().insert(id)
+            }
             Interest::All => state.to_all.insert(id),
         };
         let listener = Listener { interest, events: sender, ended: ended.clone() };
@@ -119,12 +140,12 @@ impl Hub {
         if state.consumer.is_none() {
             self.start_consumer(&mut state);
         }
-        let (start, started) = match &state.consumer {
-            Some(Consumer { at: Some(at), .. }) => (at.clone(), None),
-            Some(Consumer { at: None, started }) => (Start::default(), Some(started.clone())),
-            None => (Start::default(), Some(watch::channel(None).1)),
+        let standing = match &state.consumer {
+            Some(Consumer { at: Some(at), .. }) => Standing::At(at.clone()),
+            Some(Consumer { at: None, started }) => Standing::Starts(started.clone()),
+            None => Standing::Nowhere,
         };
-        (Listening { hub: self.clone(), id, events, ended, start }, started)
+        (Listening { hub: self.clone(), id, events, ended }, standing)
     }
 
     fn start_consumer(self: &Arc<Self>, state: &mut State) {
@@ -173,6 +194,7 @@ impl Hub {
         if state.run == run {
             state.consumer = None;
             state.by_order.clear();
+            state.by_customer.clear();
             state.to_all.clear();
             for (_, listener) in state.listeners.drain() {
                 let _ = listener.ended.set(failure.clone());
@@ -194,7 +216,13 @@ impl Hub {
     pub fn wants(&self, run: u64, at: (Topic, i32, i64), order: Option<OrderId>) -> bool {
         let mut state = self.state();
         let wanted = match order {
-            Some(order) => !state.to_all.is_empty() || state.by_order.contains_key(&order),
+            Some(order) => {
+                !state.to_all.is_empty()
+                    || state.by_order.contains_key(&order)
+                    || !state.by_customer.is_empty()
+                        && (self.owners.remembered(order))
+                            .is_none_or(|owner| state.by_customer.contains_key(&owner))
+            }
             None => !state.listeners.is_empty(),
         };
         if !wanted {
@@ -203,19 +231,34 @@ impl Hub {
         wanted
     }
 
+    /// Whether it matters whose order an event is about.
+    pub fn has_customers(&self) -> bool {
+        !self.state().by_customer.is_empty()
+    }
+
     /// Hands the event of the record at `at` to everybody who wants it; `None` where it has none.
-    pub fn deliver(&self, run: u64, at: (Topic, i32, i64), live: Option<Live>) {
+    /// Where its `owner` is not known, every customer gets it, and finds out.
+    pub fn deliver(
+        &self,
+        run: u64,
+        at: (Topic, i32, i64),
+        live: Option<Live>,
+        owner: Option<&str>,
+    ) {
         let mut state = self.state();
         if state.run != run {
             return;
         }
         state.advance(run, at);
-        let Some(live) = live.map(Arc::new) else { return };
-        let order = state.by_order.get(&live.event.order_id());
-        let ids = order.into_iter().flatten().chain(&state.to_all);
+        let (Some(live), Some(read)) = (live, state.read()) else { return };
+        let heard = Arc::new(Heard { live, read });
+        let order = state.by_order.get(&heard.live.event.order_id());
+        let known = owner.and_then(|owner| state.by_customer.get(owner));
+        let any = owner.is_none().then(|| state.by_customer.values()).into_iter().flatten();
+        let ids = order.into_iter().chain(known).chain(any).flatten().chain(&state.to_all);
         let send = |id: &u64| {
             let listener = state.listeners.get(id)?;
-            match listener.events.try_send(live.clone()) {
+            match listener.events.try_send(heard.clone()) {
                 Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => None,
                 Err(mpsc::error::TrySendError::Full(_)) => Some(*id),
             }
@@ -236,7 +279,20 @@ impl Hub {
 
 type Started = watch::Receiver<Option<Result<Start, Failure>>>;
 
+/// The consumer, as a new listener finds it.
+enum Standing {
+    At(Start),
+    Starts(Started),
+    /// It can't be started.
+    Nowhere,
+}
+
 impl State {
+    /// Where the consumer stands.
+    fn read(&self) -> Option<Cursor> {
+        Some(self.consumer.as_ref()?.at.as_ref()?.next.clone())
+    }
+
     fn advance(&mut self, run: u64, (topic, partition, offset): (Topic, i32, i64)) {
         if self.run == run
             && let Some(Consumer { at: Some(at), .. }) = &mut self.consumer
@@ -247,23 +303,26 @@ impl State {
 
     fn remove(&mut self, id: u64) -> Option<Listener> {
         let listener = self.listeners.remove(&id)?;
-        match listener.interest {
+        match &listener.interest {
             Interest::All => {
                 self.to_all.remove(&id);
             }
-            Interest::Order(order) => {
-                if let Some(ids) = self.by_order.get_mut(&order) {
-                    ids.remove(&id);
-                    if ids.is_empty() {
-                        self.by_order.remove(&order);
-                    }
-                }
-            }
+            Interest::Order(order) => leave(&mut self.by_order, order, id),
+            Interest::Customer(customer) => leave(&mut self.by_customer, customer, id),
         }
         if self.listeners.is_empty() {
             self.idle_since = Some(Instant::now());
         }
         Some(listener)
+    }
+}
+
+fn leave<K: Eq + Hash>(places: &mut HashMap<K, HashSet<u64>>, key: &K, id: u64) {
+    if let Some(ids) = places.get_mut(key) {
+        ids.remove(&id);
+        if ids.is_empty() {
+            places.remove(key);
+        }
     }
 }
 
@@ -276,9 +335,9 @@ impl Start {
 
 impl Listening {
     /// The next event; a failure when there will be none any more.
-    pub async fn next(&mut self) -> Result<Arc<Live>, Failure> {
+    pub async fn next(&mut self) -> Result<Arc<Heard>, Failure> {
         match self.events.recv().await {
-            Some(live) => Ok(live),
+            Some(heard) => Ok(heard),
             None => Err(self.ended.get().cloned().unwrap_or_else(interrupted)),
         }
     }

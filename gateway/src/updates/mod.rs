@@ -76,7 +76,6 @@ struct Inner {
     names: TopicNames,
     store: Store,
     progress: Progress,
-    owners: Owners,
     wait: Duration,
 }
 
@@ -92,8 +91,7 @@ impl Updates {
         let Sources { kafka, names, registry, store, progress } = sources;
         let reader = reader::Parts { kafka, names: names.clone(), registry, store: store.clone() };
         let hub = Arc::new(Hub::new(reader, queue, shutdown));
-        let owners = Owners::new(store.clone());
-        let inner = Inner { hub, names, store, progress, owners, wait };
+        let inner = Inner { hub, names, store, progress, wait };
         Self { inner: Arc::new(inner) }
     }
 

@@ -32,7 +32,7 @@ impl Owners {
     /// Who placed the order that `event` is about; `None` where the store has not seen the order.
     pub async fn of(&self, event: &AnyEvent) -> Result<Option<Arc<str>>, Failure> {
         let id = event.order_id();
-        if let Some(owner) = self.known().get(id) {
+        if let Some(owner) = self.remembered(id) {
             return Ok(Some(owner));
         }
         let owner: Arc<str> = match event {
@@ -46,6 +46,11 @@ impl Owners {
         };
         self.known().insert(id, owner.clone(), HALF);
         Ok(Some(owner))
+    }
+
+    /// Who placed the order, where that was asked for lately.
+    pub fn remembered(&self, id: OrderId) -> Option<Arc<str>> {
+        self.known().get(id)
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, Known> {

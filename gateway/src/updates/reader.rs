@@ -5,6 +5,7 @@
 //! never reach the end of a partition whose last record is a transaction's marker.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use comanda_schemas::headers::error_chain;
@@ -138,8 +139,18 @@ impl Reading<'_> {
         };
         let (topic, partition, offset) = at;
         let live = event.map(|event| Live { topic, partition, offset, event });
-        self.hub.deliver(self.run, at, live);
+        let owner = live.as_ref().and_then(|live| self.owner(&live.event));
+        self.hub.deliver(self.run, at, live, owner.as_deref());
         Ok(())
+    }
+
+    /// Whose order it is, where that is of interest and known.
+    fn owner(&self, event: &AnyEvent) -> Option<Arc<str>> {
+        if !self.hub.has_customers() {
+            return None;
+        }
+        // Where the store does not answer, those who listen find out, and are told why.
+        self.runtime.block_on(self.hub.owners.of(event)).ok().flatten()
     }
 
     /// The event of a record; `None` where it will never decode. A registry that is away is waited

@@ -18,7 +18,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
-use super::operation::Operations;
+use super::operation::{Operations, Outgoing};
 use super::protocol::{Close, FromClient, FromGateway};
 use crate::auth::{Credential, Grant};
 use crate::failure::{Code, Failure};
@@ -38,6 +38,8 @@ const FAREWELL: Duration = Duration::from_secs(2);
 pub(crate) struct Connection {
     gateway: Arc<Gateway>,
     sender: Sender,
+    /// Those that asked for the WebSocket, as long as they may have to say who it is. They hold
+    /// all that hyper read with them.
     headers: HeaderMap,
     /// Once the connection is acknowledged.
     asker: Option<Asker>,
@@ -88,7 +90,7 @@ impl Connection {
         &mut self,
         sink: &mut SplitSink<WebSocket, Message>,
         stream: &mut SplitStream<WebSocket>,
-        mut queue: mpsc::Receiver<super::operation::Outgoing>,
+        mut queue: mpsc::Receiver<Box<Outgoing>>,
     ) -> Option<Close> {
         let gateway = self.gateway.clone();
         let sockets = &gateway.sockets;
@@ -112,7 +114,7 @@ impl Connection {
                         },
                     }
                 }
-                Some(outgoing) = queue.recv() => self.operations.take(outgoing).map(Message::text),
+                Some(outgoing) = queue.recv() => self.operations.take(*outgoing).map(Message::text),
                 () = self.operations.reap() => None,
                 () = sleep_until(init_until), if self.asker.is_none() => {
                     return Some(Close::init_timeout());
@@ -156,7 +158,7 @@ impl Connection {
             }
             Ok(FromClient::Pong {}) => CARRY_ON,
             Ok(FromClient::ConnectionInit { payload }) => {
-                self.init(&payload.unwrap_or_default()).await
+                Box::pin(self.init(&payload.unwrap_or_default())).await
             }
             Ok(FromClient::Subscribe { id, payload }) => self.subscribe(id, payload),
             Ok(FromClient::Complete { id }) => {
@@ -170,7 +172,9 @@ impl Connection {
         if self.asker.is_some() {
             return ControlFlow::Break(Close::too_many_inits());
         }
-        let grant = match self.grant(payload).await {
+        let grant = self.grant(payload).await;
+        self.headers = HeaderMap::new();
+        let grant = match grant {
             Ok(grant) => grant,
             Err(failure) if failure.code.is_retriable() => {
                 return ControlFlow::Break(Close::try_again_later());

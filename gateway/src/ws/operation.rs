@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use async_graphql::Value;
 use async_graphql::parser::types::OperationType;
-use futures_util::StreamExt;
+use futures_util::{Stream, StreamExt};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 
@@ -12,7 +12,7 @@ use super::protocol::FromGateway;
 use crate::execute::{Answer, Executor, Prepared};
 use crate::schema::Asker;
 
-/// A message of an operation.
+/// A message of an operation. Boxed on its way: a queue keeps room for 32 of them.
 pub(super) struct Outgoing {
     id: String,
     serial: u64,
@@ -25,7 +25,7 @@ pub(super) struct Operations {
     running: HashMap<String, Running>,
     tasks: JoinSet<()>,
     next_serial: u64,
-    outgoing: mpsc::Sender<Outgoing>,
+    outgoing: mpsc::Sender<Box<Outgoing>>,
 }
 
 struct Running {
@@ -36,7 +36,7 @@ struct Running {
 }
 
 impl Operations {
-    pub fn new(outgoing: mpsc::Sender<Outgoing>) -> Self {
+    pub fn new(outgoing: mpsc::Sender<Box<Outgoing>>) -> Self {
         Self { running: HashMap::new(), tasks: JoinSet::new(), next_serial: 0, outgoing }
     }
 
@@ -57,16 +57,18 @@ impl Operations {
         let is_subscription = prepared.operation == OperationType::Subscription;
         let serial = self.next_serial;
         self.next_serial += 1;
-        let (executor, name) = (executor.clone(), id.clone());
-        let speaker = Speaker { id: name, serial, outgoing: self.outgoing.clone() };
-        let task = self.tasks.spawn(async move {
-            if is_subscription {
-                speaker.stream(&executor, prepared, asker).await;
-            } else {
+        let speaker = Speaker { id: id.clone(), serial, outgoing: self.outgoing.clone() };
+        // Two kinds of task: a subscription has no room for the execution of a query.
+        let task = if is_subscription {
+            let answers = executor.subscribe(prepared, asker);
+            self.tasks.spawn(async move { speaker.stream(answers).await })
+        } else {
+            let executor = executor.clone();
+            self.tasks.spawn(async move {
                 let answer = executor.execute(prepared, asker).await;
                 speaker.answer(&answer).await;
-            }
-        });
+            })
+        };
         self.running.insert(id, Running { serial, is_subscription, task });
     }
 
@@ -111,12 +113,12 @@ impl Operations {
 struct Speaker {
     id: String,
     serial: u64,
-    outgoing: mpsc::Sender<Outgoing>,
+    outgoing: mpsc::Sender<Box<Outgoing>>,
 }
 
 impl Speaker {
-    async fn stream(&self, executor: &Executor, prepared: Prepared, asker: Asker) {
-        let mut answers = std::pin::pin!(executor.subscribe(prepared, asker));
+    async fn stream(&self, answers: impl Stream<Item = Answer>) {
+        let mut answers = std::pin::pin!(answers);
         while let Some(answer) = answers.next().await {
             // A failure of the whole subscription, at its start or later, is its end.
             if matches!(answer.data, None | Some(Value::Null)) {
@@ -142,6 +144,6 @@ impl Speaker {
     async fn say(&self, message: &FromGateway<'_>, is_last: bool) {
         let (id, serial, text) = (self.id.clone(), self.serial, message.to_text());
         // The connection is gone otherwise, and this task with it.
-        let _ = self.outgoing.send(Outgoing { id, serial, text, is_last }).await;
+        let _ = self.outgoing.send(Box::new(Outgoing { id, serial, text, is_last })).await;
     }
 }

@@ -33,7 +33,7 @@ use crate::http::{Gateway, Sender, refusal};
 use crate::metrics::WEBSOCKETS_REFUSED_TOTAL;
 
 /// Bytes that are read at a time, and kept for each socket.
-const READ_BUFFER: usize = 4 << 10;
+const READ_BUFFER: usize = 1 << 10;
 
 /// What all WebSockets of a gateway share.
 pub(crate) struct Sockets {

@@ -180,6 +180,50 @@ async fn whoever_comes_back_with_a_cursor_misses_nothing_and_gets_nothing_twice(
     Ok(())
 }
 
+/// The order ids of updates, up to the one of `until`.
+async fn heard_until(client: &mut WsClient, until: &str) -> Result<(Vec<Value>, Value)> {
+    let mut heard = Vec::new();
+    loop {
+        let update = client.data("1").await?;
+        let id = update["orderUpdates"]["orderId"].clone();
+        heard.push(id.clone());
+        if id == json!(until) {
+            return Ok((heard, cursor(&update)));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_customers_cursor_is_past_what_others_did() -> Result<()> {
+    let house = House::open().await?;
+    let _projector = house.projector().await?;
+    let mut operator = WsClient::of(house.addr, OPERATOR).await?;
+    operator.subscribe("1", WATCH, json!({})).await?;
+    until_it_listens(&house, &mut operator).await?;
+    let mut ana = WsClient::of(house.addr, ANA).await?;
+    ana.subscribe("1", WATCH, json!({})).await?;
+    until_it_listens(&house, &mut ana).await?;
+    let mut bobs = Vec::new();
+    for _ in 0..20 {
+        bobs.push(house.placed(BOB, order("bob", None)).await?.0);
+    }
+    // All of them were read, whatever their partition.
+    let mut left: HashSet<_> = bobs.iter().map(|id| json!(id)).collect();
+    while !left.is_empty() {
+        left.remove(&operator.data("1").await?["orderUpdates"]["orderId"]);
+    }
+    let (anas, _) = house.placed(ANA, order("ana", None)).await?;
+    let (_, after) = heard_until(&mut ana, &anas).await?;
+
+    // To an operator the same cursor tells what was seen of others.
+    let mut next = WsClient::of(house.addr, OPERATOR).await?;
+    next.subscribe("1", WATCH, json!({ "after": after })).await?;
+    let (last, _) = house.placed(BOB, order("bob", None)).await?;
+    let (heard, _) = heard_until(&mut next, &last).await?;
+    assert!(!heard.iter().any(|id| bobs.iter().any(|bobs| id == bobs)), "{heard:?}");
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_subscriber_that_is_too_slow_is_told_where_to_go_on() -> Result<()> {
     let house = House::with(|options| {

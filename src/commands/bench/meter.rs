@@ -72,7 +72,8 @@ impl Process {
         bytes_in(&status, field).context("/proc/…/status has another form")
     }
 
-    fn cpu_seconds(&self) -> Result<f64> {
+    /// User and system time of all its threads so far.
+    pub fn cpu_seconds(&self) -> Result<f64> {
         let stat = self.read("stat").context("CPU time needs Linux")?;
         cpu_in(&stat).context("/proc/…/stat has another form")
     }

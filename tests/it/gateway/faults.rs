@@ -11,6 +11,7 @@ use comanda_schemas::{OrderEvent, OrderId};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -21,6 +22,9 @@ use crate::harness::installation::{Installation, Place};
 use crate::harness::proxy::{Fault, PRODUCE, Proxy};
 use crate::harness::{self, eventually};
 
+/// Orders that are on their way at one time; further ones wait for a client. All come from one
+/// address, which has `gateway.max_connections_per_address`.
+const CLIENTS: usize = 4_000;
 /// One order in so many has no key and is sent once.
 const UNKEYED: usize = 4;
 
@@ -64,16 +68,20 @@ struct Story {
 }
 
 /// Places orders at the rate of the scale until told to stop, each client on its own.
+/// While the broker stands still the clients run out, and the rate is what they can do.
 async fn load(gateway: Gateway, scale: Scale, stop: CancellationToken) -> Vec<Story> {
     let gateway = Arc::new(gateway);
     let mut clients = JoinSet::new();
     let mut due = tokio::time::interval(Duration::from_secs(1) / scale.rate);
+    let clients_left = Arc::new(Semaphore::new(CLIENTS));
     let mut n = 0;
     while stop.run_until_cancelled(due.tick()).await.is_some() {
         let (gateway, name) = (gateway.clone(), format!("order-{n}"));
         let is_keyed = n % UNKEYED != 0;
         n += 1;
+        let client = clients_left.clone().acquire_owned();
         clients.spawn(async move {
+            let _client = client.await.expect("never closed");
             let mut input = order(&name);
             input["note"] = json!(name);
             let answers = if is_keyed {
@@ -85,7 +93,9 @@ async fn load(gateway: Gateway, scale: Scale, stop: CancellationToken) -> Vec<St
             Story { name, is_keyed, answers }
         });
     }
-    let stories = tokio::time::timeout(LIMIT, clients.join_all()).await;
+    // What waited while the broker did not answer takes its time as well.
+    let limit = LIMIT + 2 * (scale.freeze + 2 * scale.hold);
+    let stories = tokio::time::timeout(limit, clients.join_all()).await;
     stories.expect("all orders are placed in the end")
 }
 

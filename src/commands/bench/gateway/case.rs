@@ -30,6 +30,14 @@ const REMEMBERED: Duration = Duration::from_secs(1);
 const FREE_PORT: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
+/// The customer whose subscriptions are idle.
+pub const IDLE_CUSTOMER: &str = "idle";
+
+/// The key of [`IDLE_CUSTOMER`] where the operator's is `key`.
+pub fn idle_key(key: &str) -> String {
+    format!("{key}-idle")
+}
+
 /// What a process is.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -43,12 +51,14 @@ pub enum Role {
     },
     /// A gateway, as production has it.
     Serve {
-        /// The one API key, an operator's.
+        /// The API key of an operator; a customer has [`idle_key`] of it.
         key: String,
         /// File of the order store; nothing is written to it.
         store: PathBuf,
         /// Whether orders go to Kafka; otherwise they are as good as stored at once.
         publishes: bool,
+        /// Connections that it takes.
+        max_connections: u32,
     },
 }
 
@@ -116,11 +126,19 @@ pub async fn run(loaded: Loaded, spec: &str) -> Result<()> {
         Role::Produce { tasks, pace } => {
             say(&Line::Produced(produce::run(&parts, tasks, pace).await?))
         }
-        Role::Serve { key, store, publishes } => serve(parts, key, store, publishes).await,
+        Role::Serve { key, store, publishes, max_connections } => {
+            serve(parts, key, store, publishes, max_connections).await
+        }
     }
 }
 
-async fn serve(parts: Parts, key: String, store: PathBuf, publishes: bool) -> Result<()> {
+async fn serve(
+    parts: Parts,
+    key: String,
+    store: PathBuf,
+    publishes: bool,
+    max_connections: u32,
+) -> Result<()> {
     let Parts { settings, names, registry, stop, .. } = parts;
     // As in production: metrics are part of what the gateway costs.
     let metrics = telemetry::start_metrics()?;
@@ -141,7 +159,14 @@ async fn serve(parts: Parts, key: String, store: PathBuf, publishes: bool) -> Re
     let store = Store::open(&comanda_store::Options { url, ..settings.store }).await?;
     let options = gateway::Options {
         listen: FREE_PORT,
-        api_keys: vec![ApiKey::operator("bench", &key)],
+        api_keys: vec![
+            ApiKey::operator("bench", &key),
+            ApiKey::customer("idle", &idle_key(&key), IDLE_CUSTOMER),
+        ],
+        // All clients are at one address, and nearly all are one customer.
+        max_connections_per_address: 0,
+        customer_rate: 0,
+        max_connections,
         recent_placement_ms: REMEMBERED.as_millis() as u64,
         ..settings.gateway
     };

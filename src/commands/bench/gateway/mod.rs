@@ -17,7 +17,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use comanda_schemas::TopicNames;
+use comanda_producer::Producer;
+use comanda_schemas::{Encoder, Registry, Topic, TopicNames};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
@@ -77,7 +78,7 @@ pub async fn run(loaded: Loaded, settings: SettingsArgs, args: BenchGatewayArgs)
     let starter = Starter::new(&settings)?;
     let settings = loaded.settings;
     check(&args.only)?;
-    allow(&settings, &args)?;
+    allow(&args)?;
     let (results, deleted) = scratch::with(&settings, async |scratch, stop| {
         let bench = Bench { settings: &settings, args: &args, starter: &starter, scratch, stop };
         bench.measure().await
@@ -103,13 +104,8 @@ fn check(only: &[String]) -> Result<()> {
 }
 
 /// Sees to it that as many connections are possible as are wanted. Children have the same limit.
-fn allow(settings: &Settings, args: &BenchGatewayArgs) -> Result<()> {
-    let wanted = args.connections.max(args.subscriptions + 1);
-    let max = settings.gateway.max_connections;
-    if wanted >= max {
-        bail!("{wanted} connections are more than gateway.max_connections ({max}) lets in");
-    }
-    let wanted = u64::from(wanted) + OTHER_FILES;
+fn allow(args: &BenchGatewayArgs) -> Result<()> {
+    let wanted = u64::from(args.connections.max(args.subscriptions)) + OTHER_FILES;
     let limit = rlimit::increase_nofile_limit(wanted).context("the limit of open files")?;
     if limit < wanted {
         bail!("{wanted} open files are needed and {limit} allowed; raise `ulimit -n`");
@@ -276,7 +272,14 @@ impl Bench<'_> {
 
     async fn idle(&self) -> Result<idle::Memory> {
         let gateway = self.serve(IDLE, true).await?;
-        let memory = idle::measure(&gateway, self.args.subscriptions).await.context(IDLE)?;
+        let settings = self.settings;
+        let registry = Registry::new(&settings.registry)?;
+        let id = registry.resolve(&settings.topics.names(), Topic::Orders).await?;
+        let (encoder, topic) = (Encoder::new(id), gateway.names.name(Topic::Orders));
+        let (producer, kafka) = (&settings.producer, &settings.kafka);
+        let events = Producer::start(producer, kafka, topic, encoder, "/comanda/gateway")?;
+        let measuring = idle::measure(&gateway, events, self.args.subscriptions);
+        let memory = measuring.await.context(IDLE)?;
         let (idle, each) = (memory.idle_gateway_rss_bytes, memory.bytes_per_idle_subscription);
         eprintln!("{IDLE:<20}{idle:>10} bytes{each:>10} bytes a subscription");
         gateway.running.end().await?;
@@ -289,7 +292,9 @@ impl Bench<'_> {
         let names = self.scratch.make(name).await?;
         let folder = tempfile::tempdir().context("a folder for the order store")?;
         let (key, store) = (uuid::Uuid::new_v4().to_string(), folder.path().join("orders.db"));
-        let role = Role::Serve { key: key.clone(), store, publishes };
+        let max_connections =
+            self.args.connections.max(self.args.subscriptions) + OTHER_FILES as u32;
+        let role = Role::Serve { key: key.clone(), store, publishes, max_connections };
         let mut running = self.start(role, &names)?;
         let Line::Listens { graphql, admin } = said(&mut running).await? else {
             bail!("the gateway says something else than its address");

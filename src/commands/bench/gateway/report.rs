@@ -84,9 +84,12 @@ impl Report {
         if let Some(memory) = self.memory {
             let idle = memory.idle_gateway_rss_bytes as f64 / (1 << 20) as f64;
             let each = memory.bytes_per_idle_subscription as f64 / 1024.0;
+            let (alone, foreign) = (memory.cpu_us_per_event_alone, memory.cpu_us_per_foreign_event);
             text += &format!(
-                "\nidle gateway {idle:.1} MB, and {each:.1} kB for each of {} idle subscriptions\n",
-                memory.idle_subscriptions
+                "\nidle gateway {idle:.1} MB, and {each:.1} kB for each of {} idle subscriptions\n\
+                 with them {foreign:.1} µs CPU for an event that is not theirs, without {alone:.1}; \
+                 told within {:.1} ms, and to all of them within {:.0} ms\n",
+                memory.idle_subscriptions, memory.update_ms, memory.told_all_ms,
             );
         }
         text.push('\n');
@@ -149,6 +152,10 @@ mod tests {
             idle_gateway_rss_bytes: 20 << 20,
             bytes_per_idle_subscription: 10 << 10,
             idle_subscriptions: 7,
+            cpu_us_per_event_alone: 3.0,
+            cpu_us_per_foreign_event: 4.0,
+            update_ms: 1.5,
+            told_all_ms: 90.0,
         });
         let table = Report::of(&results).table(&results);
         let line = |name: &str| {
