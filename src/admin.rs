@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Serialize;
+use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use warp::Filter;
@@ -19,10 +20,14 @@ const UPKEEP: Duration = Duration::from_secs(5);
 /// Whether a part is ready, and if not, why.
 pub type Check = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 
+/// Something that does not decide whether the process is ready.
+pub type Detail = Arc<dyn Fn() -> Value + Send + Sync>;
+
 /// The parts that must be ready before the process is; cheap to clone.
 #[derive(Clone, Default)]
 pub struct Readiness {
     checks: Arc<Mutex<BTreeMap<&'static str, Check>>>,
+    details: Arc<Mutex<BTreeMap<&'static str, Detail>>>,
 }
 
 /// Answer of `/readyz`.
@@ -30,6 +35,8 @@ pub struct Readiness {
 pub struct Report {
     ready: bool,
     parts: BTreeMap<&'static str, String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    details: BTreeMap<&'static str, Value>,
 }
 
 impl Readiness {
@@ -41,6 +48,12 @@ impl Readiness {
     ) {
         let mut checks = self.checks.lock().unwrap_or_else(|e| e.into_inner());
         checks.insert(part, Arc::new(check));
+    }
+
+    /// Adds something to tell, whatever it says.
+    pub fn tell(&self, what: &'static str, detail: impl Fn() -> Value + Send + Sync + 'static) {
+        let mut details = self.details.lock().unwrap_or_else(|e| e.into_inner());
+        details.insert(what, Arc::new(detail));
     }
 
     /// Asks every part.
@@ -55,7 +68,9 @@ impl Readiness {
                 (*part, state.err().unwrap_or_else(|| "ready".to_owned()))
             })
             .collect();
-        Report { ready, parts }
+        let details = self.details.lock().unwrap_or_else(|e| e.into_inner());
+        let details = details.iter().map(|(what, detail)| (*what, detail())).collect();
+        Report { ready, parts, details }
     }
 
     /// Whether every part is ready.

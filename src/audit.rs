@@ -54,7 +54,7 @@ pub enum Fact {
         /// The record it was.
         of: Source,
     },
-    /// A record of the payments or notifications topic that does not decode.
+    /// A record of one of the topics but the orders that does not decode.
     Unreadable {
         /// Where it stands.
         at: Source,
@@ -100,7 +100,7 @@ pub struct Report {
     pub unnotified: u64,
     /// Dead letters of those records.
     pub dead_letters: u64,
-    /// Records of the payments and notifications topics that do not decode.
+    /// Records of the topics, but the orders, that do not decode.
     pub unreadable: u64,
     /// Results by type.
     #[serde(skip)]

@@ -1,6 +1,7 @@
 //! The command line.
 
 pub mod dlq;
+pub mod stuck;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -101,6 +102,18 @@ pub enum Command {
         /// What to do
         #[command(subcommand)]
         action: dlq::DlqAction,
+    },
+    /// List orders that wait for a result for too long
+    Orders {
+        /// What to do
+        #[command(subcommand)]
+        action: stuck::OrdersAction,
+    },
+    /// List payments whose outcome nobody knows, or say how one ended
+    Payments {
+        /// What to do
+        #[command(subcommand)]
+        action: stuck::PaymentsAction,
     },
     /// Measure comanda on a broker, as ratios to the bare client library on the same one
     Bench {
@@ -328,7 +341,7 @@ pub struct BenchGatewayArgs {
 /// `tail …`
 #[derive(Debug, Args)]
 pub struct TailArgs {
-    /// Topic: orders, payments, notifications, or the full name of any topic
+    /// Topic: orders, payments, notifications, payment-reports, or the full name of any topic
     pub topic: String,
     /// Where to begin: beginning, end, a time (RFC 3339) or an age such as 15m
     #[arg(long, default_value = "end", value_name = "POINT")]

@@ -15,6 +15,7 @@ mod signals;
 mod store;
 mod telemetry;
 mod topics;
+mod watchdog;
 
 use std::process::ExitCode;
 
@@ -55,6 +56,8 @@ async fn run(cli: Cli) -> Result<()> {
             | Command::Bench { .. }
             | Command::Dlq { .. }
             | Command::Mail { .. }
+            | Command::Orders { .. }
+            | Command::Payments { .. }
             | Command::Store { .. }
             | Command::Tail(_)
             | Command::Config { .. }
@@ -78,6 +81,8 @@ async fn run(cli: Cli) -> Result<()> {
         Command::Tail(args) => commands::tail::run(loaded, args).await,
         Command::Audit(args) => commands::audit::run(loaded, args).await,
         Command::Dlq { action } => commands::dlq::run(loaded, action).await,
+        Command::Orders { action } => commands::orders::run(loaded, action).await,
+        Command::Payments { action } => commands::payments::run(loaded, action).await,
         Command::Bench { what } => commands::bench::run(loaded, cli.settings, what).await,
         Command::Mail { action: MailAction::Preview { out } } => {
             commands::mail::preview(&loaded, &out)

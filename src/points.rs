@@ -26,7 +26,8 @@ pub fn parse(text: &str, now: Timestamp) -> Result<From> {
     }
 }
 
-fn age(text: &str) -> Option<Duration> {
+/// Reads an age such as `90s`, `15m`, `2h` or `1d`.
+pub fn age(text: &str) -> Option<Duration> {
     let unit = text.chars().last()?;
     let number: u64 = text[..text.len() - unit.len_utf8()].parse().ok()?;
     let seconds = match unit {

@@ -20,7 +20,7 @@ use tracing::{error, info, warn};
 use crate::admin::Readiness;
 use crate::cli::Role;
 use crate::config::Settings;
-use crate::store;
+use crate::{store, watchdog};
 
 /// Wait between two tries to reach the registry at start.
 const REGISTRY_RETRY: Duration = Duration::from_secs(2);
@@ -145,7 +145,10 @@ impl Wiring {
             Role::Gateway => return self.start_gateway(supervisor).await,
             Role::Projector => self.start_projector(supervisor).await?,
             Role::Payment => {
+                let reports = payment::Reports::to_follow();
                 let processor = payment::Payment::new(self.settings.payment.clone())?;
+                let processor = processor.heeding(reports.clone());
+                self.follow_reports(reports, supervisor);
                 self.start_engine("payment", processor, supervisor).await?;
             }
             Role::Notifier => {
@@ -158,7 +161,10 @@ impl Wiring {
 
     async fn start_gateway(&self, supervisor: &mut Supervisor) -> Result<Option<SocketAddr>> {
         let Some(encoder) = self.encoder("gateway").await? else { return Ok(None) };
-        if !self.resolve("gateway", &[Topic::Payments, Topic::Notifications]).await? {
+        if !self
+            .resolve("gateway", &[Topic::Payments, Topic::Notifications, Topic::PaymentReports])
+            .await?
+        {
             return Ok(None);
         }
         let Some(store) = self.store("gateway").await? else { return Ok(None) };
@@ -198,7 +204,8 @@ impl Wiring {
         processor: P,
         supervisor: &mut Supervisor,
     ) -> Result<()> {
-        let Some(encoder) = self.encoder(name).await? else { return Ok(()) };
+        let Some(results) = self.encoder(name).await? else { return Ok(()) };
+        let Some(notes) = self.encoder(name).await? else { return Ok(()) };
         if !self.resolve(name, &[P::STAGE.input()]).await? {
             return Ok(());
         }
@@ -207,7 +214,7 @@ impl Wiring {
             self.settings.kafka.clone(),
             &self.names,
             self.registry.clone(),
-            encoder,
+            (results, notes),
             processor,
         )?;
         let handle = engine.handle();
@@ -222,11 +229,25 @@ impl Wiring {
         Ok(())
     }
 
+    /// Lets the payment processor know what the topic of payment reports says.
+    fn follow_reports(&self, reports: payment::Reports, supervisor: &mut Supervisor) {
+        let (kafka, registry) = (self.settings.kafka.clone(), self.registry.clone());
+        let topic = self.names.name(Topic::PaymentReports);
+        let shutdown = self.shutdown.clone();
+        supervisor.run("payment reports", async move {
+            let runtime = tokio::runtime::Handle::current();
+            let follow = move || reports.follow(&kafka, &topic, &registry, &runtime, &shutdown);
+            Ok(tokio::task::spawn_blocking(follow).await?)
+        });
+    }
+
     async fn start_projector(&self, supervisor: &mut Supervisor) -> Result<()> {
         if !self.resolve("projector", &Topic::ALL).await? {
             return Ok(());
         }
         let Some(store) = self.store("projector").await? else { return Ok(()) };
+        let options = self.settings.watchdog.clone();
+        watchdog::watch(options, store.clone(), &self.readiness, self.shutdown.clone());
         let service = projector::Service::new(
             self.settings.projector.clone(),
             self.settings.kafka.clone(),

@@ -9,8 +9,9 @@ use async_graphql::parser::types::{
 };
 use async_graphql::{PathSegment, Request, Response, ServerError, Value};
 use futures_util::{FutureExt, Stream, StreamExt};
-use metrics::{counter, histogram};
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use serde::Serialize;
+use serde_json::value::RawValue;
 use tokio::time::timeout;
 use tracing::error;
 
@@ -22,8 +23,9 @@ use crate::failure::{Code, Failure, RETRY_AFTER_SECONDS, extensions};
 use crate::introspection::{self, Audience};
 use crate::limits::Limits;
 use crate::metrics::{Held, IN_FLIGHT, REQUEST_SECONDS, REQUESTS_TOTAL};
-use crate::params::Params;
-use crate::schema::{Asker, Schema};
+use crate::params::{Params, Wire};
+use crate::plan::Planned;
+use crate::schema::{self, Asker, House, Schema};
 
 /// Most errors in one answer.
 const MAX_ERRORS: usize = 50;
@@ -48,22 +50,71 @@ pub(crate) struct Answer {
 #[derive(Clone)]
 pub(crate) struct Executor {
     schema: Schema,
+    house: Arc<House>,
     documents: Arc<Documents>,
     limits: Limits,
     introspection: Audience,
     /// The longest that a query or mutation may take.
     deadline: Duration,
+    meters: Arc<Meters>,
+}
+
+/// What is counted for each request that succeeds, by the type of operation. To look metrics up by
+/// their names costs more than to count.
+struct Meters {
+    in_flight: Gauge,
+    seconds: [Histogram; 3],
+    ok: [Counter; 3],
+}
+
+impl Meters {
+    fn new() -> Self {
+        let types = [OperationType::Query, OperationType::Mutation, OperationType::Subscription];
+        Self {
+            in_flight: gauge!(IN_FLIGHT),
+            seconds: types.map(|ty| histogram!(REQUEST_SECONDS, "operation" => name(ty))),
+            ok: types
+                .map(|ty| counter!(REQUESTS_TOTAL, "operation" => name(ty), "outcome" => "ok")),
+        }
+    }
 }
 
 impl Executor {
-    pub fn new(schema: Schema, documents: Documents, options: &Options) -> Self {
+    pub fn new(house: House, documents: Documents, options: &Options) -> Self {
+        let house = Arc::new(house);
         Self {
-            schema,
+            schema: schema::build(house.clone()),
+            house,
             documents: Arc::new(documents),
             limits: Limits::of(options),
             introspection: options.introspection,
             deadline: millis(options.request_timeout_ms),
+            meters: Arc::new(Meters::new()),
         }
+    }
+
+    /// The request as one that has a plan; `None` where it has none, or something is wrong with it.
+    pub fn plan(&self, wire: Wire<&RawValue>, caller: &Caller) -> Option<Planned> {
+        let (wanted, operation_name, variables) = wire.parts().ok()?;
+        let document = self.documents.with_plan(&wanted, caller)?;
+        let name = operation_name.as_deref();
+        let planned = Planned::new(document, name, variables?.get(), &self.limits)?;
+        self.documents.count_known();
+        Some(planned)
+    }
+
+    /// Answers a request that has a plan: with JSON where nothing failed.
+    pub async fn execute_plan(&self, planned: Planned, asker: &Asker) -> Result<Vec<u8>, Answer> {
+        let executing = planned.execute(&self.house, asker);
+        let failed = match self.in_time(OperationType::Mutation, executing).await {
+            Ok(Ok(json)) => {
+                self.meters.ok[OperationType::Mutation as usize].increment(1);
+                return Ok(json);
+            }
+            Ok(Err(error)) => Answer { data: Some(Value::Null), errors: vec![error] },
+            Err(failed) => failed,
+        };
+        Err(failed.counted("mutation"))
     }
 
     /// Finds the document and its operation, and validates them with the variables.
@@ -95,17 +146,28 @@ impl Executor {
 
     /// Answers a query or mutation.
     pub async fn execute(&self, prepared: Prepared, asker: Asker) -> Answer {
-        let (began, _held) = (Instant::now(), Held::new(IN_FLIGHT));
-        let operation = name(prepared.operation);
+        let operation = prepared.operation;
         let executing = self.schema.execute(prepared.request.data(asker));
-        let executing = AssertUnwindSafe(executing).catch_unwind();
-        let answer = match timeout(self.deadline, executing).await {
-            Ok(Ok(response)) => Answer::from(response),
-            Ok(Err(_)) => Answer::panicked(),
-            Err(_) => Answer::late(prepared.operation),
+        let answer = self.in_time(operation, executing).await.map(Answer::from);
+        answer.unwrap_or_else(|failed| failed).counted(name(operation))
+    }
+
+    /// What comes of `executing`; the answer where it panics or takes too long.
+    async fn in_time<T>(
+        &self,
+        operation: OperationType,
+        executing: impl Future<Output = T>,
+    ) -> Result<T, Answer> {
+        let (began, _held) = (Instant::now(), Held::of(&self.meters.in_flight));
+        // In a box: it is large, and would be copied from each of these into the next.
+        let executing = AssertUnwindSafe(Box::pin(executing)).catch_unwind();
+        let outcome = match timeout(self.deadline, executing).await {
+            Ok(Ok(outcome)) => Ok(outcome),
+            Ok(Err(_)) => Err(Answer::panicked()),
+            Err(_) => Err(Answer::late(operation)),
         };
-        histogram!(REQUEST_SECONDS, "operation" => operation).record(began.elapsed());
-        answer.counted(operation)
+        self.meters.seconds[operation as usize].record(began.elapsed());
+        outcome
     }
 
     /// The answers to a subscription, one after the other.

@@ -53,7 +53,10 @@ impl Lookup {
 
     async fn ask(self) {
         let _asking = Asking(&self);
-        while let Some(batch) = self.next() {
+        loop {
+            // Those that are about to ask come along: a busy worker has many of them at hand.
+            tokio::task::yield_now().await;
+            let Some(batch) = self.next() else { return };
             let ids: Vec<OrderId> = batch.iter().map(|(id, _)| *id).collect();
             match self.store.placements(&ids).await {
                 Ok(found) => {

@@ -39,28 +39,28 @@ pub(crate) fn problem(error: &serde_json::Error, expected: &str) -> String {
 }
 
 /// A JSON object with the parameters. Others than these are ignored.
-#[derive(Default, Deserialize)]
+#[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Wire {
+pub(crate) struct Wire<V = Variables> {
     /// Absent or text, never null: that is a client's mistake.
-    #[serde(default, deserialize_with = "text")]
+    #[serde(default = "absent", deserialize_with = "text")]
     pub query: Option<String>,
-    #[serde(default)]
+    #[serde(default = "absent")]
     pub document_id: Option<String>,
-    #[serde(default)]
+    #[serde(default = "absent")]
     pub operation_name: Option<String>,
-    #[serde(default, deserialize_with = "map_or_null")]
-    pub variables: Variables,
-    #[serde(default)]
+    #[serde(default = "absent")]
+    pub variables: Option<V>,
+    #[serde(default = "absent")]
     pub extensions: Option<Map<String, Value>>,
+}
+
+fn absent<T>() -> Option<T> {
+    None
 }
 
 fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     String::deserialize(deserializer).map(Some)
-}
-
-fn map_or_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Variables, D::Error> {
-    Ok(Option::<Variables>::deserialize(deserializer)?.unwrap_or_default())
 }
 
 /// Apollo's protocol for automatic persisted queries.
@@ -82,17 +82,25 @@ fn hash(extensions: Option<Map<String, Value>>) -> Result<Option<String>, &'stat
     }
 }
 
-impl TryFrom<Wire> for Params {
-    type Error = &'static str;
-
-    fn try_from(wire: Wire) -> Result<Self, Self::Error> {
-        let Wire { query, document_id, operation_name, variables, extensions } = wire;
+impl<V> Wire<V> {
+    /// The document that is wanted, the name of its operation, and the variables.
+    pub fn parts(self) -> Result<(Wanted, Option<String>, Option<V>), &'static str> {
+        let Self { query, document_id, operation_name, variables, extensions } = self;
         let document = match (query, hash(extensions)?, document_id) {
             (Some(text), Some(hash), _) => Wanted::Named { text, hash },
             (Some(text), None, _) => Wanted::Text(text),
             (None, _, Some(id)) | (None, Some(id), None) => Wanted::Id(id),
             (None, None, None) => return Err("neither a query nor what it is known by"),
         };
-        Ok(Self { document, operation_name, variables })
+        Ok((document, operation_name, variables))
+    }
+}
+
+impl TryFrom<Wire> for Params {
+    type Error = &'static str;
+
+    fn try_from(wire: Wire) -> Result<Self, Self::Error> {
+        let (document, operation_name, variables) = wire.parts()?;
+        Ok(Self { document, operation_name, variables: variables.unwrap_or_default() })
     }
 }

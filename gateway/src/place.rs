@@ -8,19 +8,20 @@ use comanda_schemas::headers::error_chain;
 use comanda_schemas::{
     OrderEvent, OrderEventType, OrderId, ReadError, Registry, Timestamp, Topic, TraceContext,
 };
-use comanda_store::{AnyEvent, OrderView, Recorded, Store, StoredEvent, fingerprint, fold};
-use metrics::counter;
+use comanda_store::{OrderView, Recorded, Store, fingerprint};
+use metrics::{Counter, counter};
 use tracing::{debug, warn};
 
 use crate::auth::Principal;
 use crate::failure::{Code, Failure};
 use crate::input::PlaceOrder;
+use crate::lasting::Lasting;
 use crate::log::{self, Log};
 use crate::lookup::Lookup;
 use crate::metrics::PLACEMENTS_TOTAL;
 use crate::progress::Progress;
 use crate::publisher::Publisher;
-use crate::recent::{Ending, Entered, First, Recent, Sighting};
+use crate::recent::{Ending, Entered, First, Outcome, Recent, Sighting, Stored};
 
 /// An order that is stored, and where.
 #[derive(Debug)]
@@ -60,11 +61,6 @@ impl Known {
     pub fn repeated(self) -> Self {
         Self { is_new: false, ..self }
     }
-
-    /// Where its record stands among those of its order.
-    fn place(&self) -> (i32, i64) {
-        (self.at.partition, self.at.offset)
-    }
 }
 
 /// Places orders. Clones share what is remembered.
@@ -78,12 +74,7 @@ pub(crate) struct Placing {
     topic: Arc<str>,
     recent: Arc<Recent>,
     log: Log,
-}
-
-/// An order that was placed before, and what was asked for.
-struct Earlier {
-    fingerprint: Arc<str>,
-    known: Known,
+    accepted: Counter,
 }
 
 impl Placing {
@@ -98,71 +89,69 @@ impl Placing {
         let (store, topic) = (log.store.clone(), log.names.name(Topic::Orders).into());
         let log = Log::start(log, recent.clone(), max_recent);
         let lookup = Lookup::new(store.clone());
-        Self { publisher, store, lookup, registry, topic, recent, log }
+        let accepted = counter!(PLACEMENTS_TOTAL, "outcome" => "accepted");
+        Self { publisher, store, lookup, registry, topic, recent, log, accepted }
     }
 
     /// Places an order, or finds that the same request placed it before.
     pub async fn place(&self, wanted: PlaceOrder, trace: TraceContext) -> Result<Placed, Refused> {
-        let outcome = self.settle(&wanted, trace).await;
-        let label = match &outcome {
-            Ok((_, known)) if known.is_new => "accepted",
-            Ok(_) => "repeated",
-            Err(Refused::Conflict) => "IDEMPOTENCY_CONFLICT",
-            Err(Refused::Failed(failure)) => failure.code.as_str(),
+        let (id, is_keyed) = (wanted.order_id(), wanted.idempotency_key.is_some());
+        let event = Arc::new(event(id, wanted));
+        let outcome = if is_keyed {
+            self.settle(&event, trace).await
+        } else {
+            let outcome = self.publish(&event, &trace).await;
+            outcome.inspect(|known| self.recent.remember(id, known))
         };
-        counter!(PLACEMENTS_TOTAL, "outcome" => label).increment(1);
-        let (id, known) = outcome?;
+        match &outcome {
+            Ok(known) if known.is_new => self.accepted.increment(1),
+            Ok(_) => count("repeated"),
+            Err(Refused::Conflict) => count("IDEMPOTENCY_CONFLICT"),
+            Err(Refused::Failed(failure)) => count(failure.code.as_str()),
+        }
+        let known = outcome?;
         if known.is_new {
             debug!(order_id = %id, "order accepted");
+            return Ok(placed(event, known));
         }
-        self.answer(id, wanted, known).await
+        // By now it may have gone on. In a box, because it is large and seldom.
+        match Box::pin(self.store.order(id)).await {
+            Ok(Some(order)) => Ok(Placed { order, receipt: (*known.at).clone() }),
+            _ => Ok(placed(event, known)),
+        }
     }
 
-    async fn settle(
-        &self,
-        wanted: &PlaceOrder,
-        trace: TraceContext,
-    ) -> Result<(OrderId, Known), Refused> {
-        let id = wanted.order_id();
-        if wanted.idempotency_key.is_none() {
-            let known = self.publish(event(id, wanted.clone()), trace).await?;
-            self.recent.remember(id, &known);
-            return Ok((id, known));
-        }
-        let print: Arc<str> = fingerprint(&wanted.customer_id, &wanted.order).into();
-        let outcome = match self.recent.enter(id, &print) {
+    /// One order per key.
+    async fn settle(&self, event: &Arc<OrderEvent>, trace: TraceContext) -> Outcome {
+        let id = event.order_id;
+        let print: Arc<str> = fingerprint(&event.customer_id, &event.order).into();
+        match self.recent.enter(id, &print) {
             Entered::Conflict => Err(Refused::Conflict),
             Entered::Known(known) => Ok(known),
             Entered::Waiting(outcome) => outcome.await,
             Entered::First(first) => {
-                // On a task of its own: others may wait for it, and the event is on its way even
-                // if this client goes.
-                let settling = self.clone().settle_first(id, wanted.clone(), print, trace, first);
-                tokio::spawn(settling).await.unwrap_or_else(|_| Err(lost()))
+                // Others may wait for it, and the event is on its way even if this client goes.
+                let settling = self.clone().settle_first(event.clone(), print, trace, first);
+                Lasting::new(settling).await.unwrap_or_else(|| Err(lost()))
             }
-            Entered::Full => match self.in_store(id, wanted).await? {
-                None => self.publish(event(id, wanted.clone()), trace).await,
+            Entered::Full => match self.in_store(event).await? {
+                None => self.publish(event, &trace).await,
                 Some(earlier) if earlier.fingerprint == print => Ok(earlier.known),
                 Some(_) => Err(Refused::Conflict),
             },
-        };
-        outcome.map(|known| (id, known))
+        }
     }
 
     async fn settle_first(
         self,
-        id: OrderId,
-        wanted: PlaceOrder,
+        event: Arc<OrderEvent>,
         print: Arc<str>,
         trace: TraceContext,
         first: First,
-    ) -> Result<Known, Refused> {
+    ) -> Outcome {
         let ending = match first.stored() {
-            Some((fingerprint, known)) => {
-                let ours = Earlier { fingerprint, known };
-                self.decide(id, &wanted, &first, ours).await.unwrap_or_else(|ending| ending)
-            }
-            None => self.find_or_publish(id, &wanted, &print, trace, &first).await,
+            Some(ours) => self.decide(&event, &first, ours).await,
+            None => self.find_or_publish(&event, print, &trace, &first).await,
         };
         first.finish(ending)
     }
@@ -170,62 +159,46 @@ impl Placing {
     /// What was placed under the same key before, or else a new event.
     async fn find_or_publish(
         &self,
-        id: OrderId,
-        wanted: &PlaceOrder,
-        print: &Arc<str>,
-        trace: TraceContext,
+        event: &OrderEvent,
+        fingerprint: Arc<str>,
+        trace: &TraceContext,
         first: &First,
     ) -> Ending {
-        let found = match self.in_log(id, first, None).await {
-            Ok(None) => self.in_store(id, wanted).await,
+        let found = match self.in_log(event.order_id, first, None).await {
+            Ok(None) => self.in_store(event).await,
             found => found,
         };
         match found {
             Ok(None) => {}
-            Ok(Some(earlier)) => return earlier.into(),
+            Ok(Some(earlier)) => return Ending::Decided(earlier),
             Err(refused) => return Ending::Failed(refused),
         }
-        let known = match self.publish(event(id, wanted.clone()), trace).await {
+        let known = match self.publish(event, trace).await {
             Ok(known) => known,
             Err(refused) if refused.leaves_doubt() => return Ending::Unknown(refused),
             Err(refused) => return Ending::Failed(refused),
         };
+        let ours = Stored { fingerprint, known };
         if !self.publisher.has_log() {
-            return Ending::Placed(known);
+            return Ending::Decided(ours);
         }
-        let ours = Earlier { fingerprint: print.clone(), known: known.clone() };
-        match self.decide(id, wanted, first, ours).await {
-            Ok(Ending::Earlier { known: first, .. }) if first.place() == known.place() => {
-                Ending::Placed(known)
-            }
-            Ok(ending) | Err(ending) => ending,
-        }
+        self.decide(event, first, ours).await
     }
 
     /// Which record of the order is the first, now that `ours` is stored: the log decides.
-    async fn decide(
-        &self,
-        id: OrderId,
-        wanted: &PlaceOrder,
-        first: &First,
-        ours: Earlier,
-    ) -> Result<Ending, Ending> {
-        let (partition, offset) = ours.known.place();
-        let undecided = |ours: Earlier| {
-            let Earlier { fingerprint, known } = ours;
-            Ending::Undecided { fingerprint, known, refused: undecided() }
-        };
+    async fn decide(&self, event: &OrderEvent, first: &First, ours: Stored) -> Ending {
+        let (partition, offset) = ours.place();
         if !self.log.passed(partition, offset).await {
-            return Err(undecided(ours));
+            return Ending::Undecided(ours, undecided());
         }
-        let found = match self.in_log(id, first, Some(ours.known.place())).await {
-            Ok(None) if self.log.is_before(partition, offset) => self.in_store(id, wanted).await,
+        let found = match self.in_log(event.order_id, first, Some(ours.place())).await {
+            Ok(None) if self.log.is_before(partition, offset) => self.in_store(event).await,
             found => found,
         };
         match found {
-            Ok(Some(earlier)) if earlier.known.place() < ours.known.place() => Ok(earlier.into()),
-            Ok(_) => Ok(ours.into()),
-            Err(_) => Err(undecided(ours)),
+            Ok(Some(earlier)) if earlier.place() < ours.place() => Ending::Decided(earlier),
+            Ok(_) => Ending::Decided(ours),
+            Err(_) => Ending::Undecided(ours, undecided()),
         }
     }
 
@@ -235,12 +208,12 @@ impl Placing {
         id: OrderId,
         first: &First,
         before: Option<(i32, i64)>,
-    ) -> Result<Option<Earlier>, Refused> {
+    ) -> Result<Option<Stored>, Refused> {
         let seen = first.sighting();
         let Some(seen) = seen.filter(|seen| before.is_none_or(|place| seen.place() < place)) else {
             return Ok(None);
         };
-        match self.registry.read::<OrderEvent>(&seen.value).await {
+        match Box::pin(self.registry.read::<OrderEvent>(&seen.value)).await {
             Ok(event) if event.order_id == id && event.r#type == OrderEventType::Placed => {
                 Ok(Some(self.earlier(&event, &seen)))
             }
@@ -255,32 +228,32 @@ impl Placing {
         }
     }
 
-    fn earlier(&self, event: &OrderEvent, seen: &Sighting) -> Earlier {
+    fn earlier(&self, event: &OrderEvent, seen: &Sighting) -> Stored {
         let Sighting { partition, offset, timestamp, .. } = *seen;
         let at = Recorded { topic: (*self.topic).into(), partition, offset, timestamp };
-        Earlier {
+        Stored {
             fingerprint: fingerprint(&event.customer_id, &event.order).into(),
             known: Known::again(event.occurred_at, at, &event.customer_id),
         }
     }
 
     /// What the order store has.
-    async fn in_store(&self, id: OrderId, wanted: &PlaceOrder) -> Result<Option<Earlier>, Refused> {
-        let found = self.lookup.placement(id).await.map_err(Refused::Failed)?;
-        Ok(found.map(|found| Earlier {
+    async fn in_store(&self, event: &OrderEvent) -> Result<Option<Stored>, Refused> {
+        let found = self.lookup.placement(event.order_id).await.map_err(Refused::Failed)?;
+        Ok(found.map(|found| Stored {
             fingerprint: found.fingerprint.into(),
             // The id follows from the customer, too.
-            known: Known::again(found.receipt.timestamp, found.receipt, &wanted.customer_id),
+            known: Known::again(found.receipt.timestamp, found.receipt, &event.customer_id),
         }))
     }
 
-    async fn publish(&self, event: OrderEvent, trace: TraceContext) -> Result<Known, Refused> {
-        let at = self.write(&event, &trace).await;
+    async fn publish(&self, event: &OrderEvent, trace: &TraceContext) -> Outcome {
+        let at = self.write(event, trace).await;
         let at = at.map_err(|error| Refused::Failed(Failure::from(&error)))?;
         Ok(Known {
             occurred_at: event.occurred_at,
             at: Arc::new(at),
-            owner: event.customer_id.into(),
+            owner: event.customer_id.as_str().into(),
             is_new: true,
         })
     }
@@ -295,25 +268,6 @@ impl Placing {
         let producer::Receipt { topic, partition, offset, timestamp } = receipt;
         self.log.wrote(partition, offset);
         Ok(Recorded { topic, partition, offset, timestamp })
-    }
-
-    /// The order as it stands: from the store where it may have gone on, else as it was placed.
-    async fn answer(
-        &self,
-        id: OrderId,
-        wanted: PlaceOrder,
-        known: Known,
-    ) -> Result<Placed, Refused> {
-        let receipt = (*known.at).clone();
-        if !known.is_new
-            && let Ok(Some(order)) = self.store.order(id).await
-        {
-            return Ok(Placed { order, receipt });
-        }
-        let event = OrderEvent { occurred_at: known.occurred_at, ..event(id, wanted) };
-        let fact = StoredEvent { at: receipt.clone(), event: AnyEvent::Order(event) };
-        let order = fold(&[fact]).ok_or_else(lost)?;
-        Ok(Placed { order, receipt })
     }
 
     /// Where the placement of an order is stored, as long as that is remembered; `None` as well
@@ -333,6 +287,17 @@ impl Placing {
         self.recent
             .sweep(|partition, offset| progress.is_known_passed(&self.topic, partition, offset));
     }
+}
+
+/// The order as it was placed.
+fn placed(event: Arc<OrderEvent>, known: Known) -> Placed {
+    let event = OrderEvent { occurred_at: known.occurred_at, ..Arc::unwrap_or_clone(event) };
+    let receipt = Arc::unwrap_or_clone(known.at);
+    Placed { order: OrderView::placed(event, receipt.clone()), receipt }
+}
+
+fn count(outcome: &'static str) {
+    counter!(PLACEMENTS_TOTAL, "outcome" => outcome).increment(1);
 }
 
 /// The event that places `wanted`.
@@ -363,12 +328,6 @@ impl Refused {
     /// Whether the order may be stored all the same.
     fn leaves_doubt(&self) -> bool {
         matches!(self, Self::Failed(failure) if failure.code == Code::OutcomeUnknown)
-    }
-}
-
-impl From<Earlier> for Ending {
-    fn from(Earlier { fingerprint, known }: Earlier) -> Self {
-        Self::Earlier { fingerprint, known }
     }
 }
 

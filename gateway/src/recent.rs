@@ -7,15 +7,17 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use comanda_schemas::{OrderId, Timestamp};
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use metrics::gauge;
-use tokio::sync::watch;
+use tokio::sync::oneshot;
 
 use crate::metrics::RECENT_PLACEMENTS;
 use crate::place::{Known, Refused, lost};
 pub(crate) use first::{Ending, First};
 
-type Outcome = Result<Known, Refused>;
+/// What becomes of a placement.
+pub(crate) type Outcome = Result<Known, Refused>;
 
 /// The table, bounded by number and age.
 ///
@@ -48,10 +50,25 @@ struct Entry {
 }
 
 enum State {
-    OnItsWay(watch::Receiver<Option<Outcome>>),
+    /// With those who wait for its outcome.
+    OnItsWay(Vec<oneshot::Sender<Outcome>>),
     Stored(Known),
     /// For the next request to decide.
     Open(Doubt),
+}
+
+/// A placement that is stored, and what it asked for.
+#[derive(Debug, Clone)]
+pub(crate) struct Stored {
+    pub fingerprint: Arc<str>,
+    pub known: Known,
+}
+
+impl Stored {
+    /// Where its record stands among those of its order.
+    pub fn place(&self) -> (i32, i64) {
+        (self.known.at.partition, self.known.at.offset)
+    }
 }
 
 /// Why a placement is not decided.
@@ -62,7 +79,7 @@ enum Doubt {
     /// It was sent, and may be stored.
     Sent,
     /// It is stored by this gateway, which could not tell whether another record is before it.
-    Stored(Arc<str>, Known),
+    Stored(Stored),
 }
 
 /// A record of the log that places an order, not decoded yet.
@@ -96,9 +113,9 @@ impl Recent {
     pub fn enter(self: &Arc<Self>, id: OrderId, fingerprint: &Arc<str>) -> Entered {
         let mut table = self.table();
         let mut doubt = None;
-        if let Some(entry) = table.entries.get(&id) {
+        if let Some(entry) = table.entries.get_mut(&id) {
             let is_same = entry.fingerprint.as_ref() == Some(fingerprint);
-            match &entry.state {
+            match &mut entry.state {
                 // Another request than the one that may be stored.
                 State::Open(Doubt::Sent) if !is_same && entry.sighting.is_none() => {
                     return Entered::Conflict;
@@ -106,19 +123,21 @@ impl Recent {
                 State::Open(found) => doubt = Some(found.clone()),
                 State::Stored(_) | State::OnItsWay(_) if !is_same => return Entered::Conflict,
                 State::Stored(known) => return Entered::Known(known.clone()),
-                State::OnItsWay(outcome) => {
-                    return Entered::Waiting(Box::pin(wait(outcome.clone())));
+                State::OnItsWay(waiting) => {
+                    let (sender, outcome) = oneshot::channel();
+                    waiting.push(sender);
+                    let outcome = outcome.map(|told| told.unwrap_or_else(|_| Err(lost())));
+                    return Entered::Waiting(outcome.boxed());
                 }
             }
         }
         if table.by_age.len() >= self.max {
             return Entered::Full;
         }
-        let (outcome, state) = watch::channel(None);
         let sighting = table.entries.remove(&id).and_then(|entry| entry.sighting);
         let fingerprint = fingerprint.clone();
-        table.insert(id, Some(fingerprint.clone()), State::OnItsWay(state), sighting);
-        Entered::First(First { recent: self.clone(), id, fingerprint, outcome, doubt })
+        table.insert(id, Some(fingerprint.clone()), State::OnItsWay(Vec::new()), sighting);
+        Entered::First(First { recent: self.clone(), id, fingerprint, doubt, is_finished: false })
     }
 
     /// Remembers a placement that no other request can ask for again, where there is room.
@@ -194,9 +213,10 @@ impl Table {
             let record = match self.of_place(place).map(|entry| (&entry.state, &entry.sighting)) {
                 None => None,
                 Some((State::OnItsWay(_), _)) => break,
-                Some((State::Stored(known) | State::Open(Doubt::Stored(_, known)), _)) => {
-                    Some((known.at.partition, known.at.offset))
-                }
+                Some((
+                    State::Stored(known) | State::Open(Doubt::Stored(Stored { known, .. })),
+                    _,
+                )) => Some((known.at.partition, known.at.offset)),
                 Some((State::Open(_), Some(seen))) => Some(seen.place()),
                 Some((State::Open(_), None)) => {
                     self.by_age.pop_front();
@@ -233,13 +253,6 @@ impl Sighting {
     /// Where it stands among the records of its order.
     pub fn place(&self) -> (i32, i64) {
         (self.partition, self.offset)
-    }
-}
-
-async fn wait(mut outcome: watch::Receiver<Option<Outcome>>) -> Outcome {
-    match outcome.wait_for(Option::is_some).await {
-        Ok(outcome) => outcome.clone().unwrap_or_else(|| Err(lost())),
-        Err(_) => Err(lost()),
     }
 }
 

@@ -15,12 +15,12 @@ use crate::change::Changing;
 use crate::config::millis;
 use crate::documents::Documents;
 use crate::execute::Executor;
-use crate::http::{Cors, Edge, Gateway, Streams, routes};
+use crate::http::{Cors, Edge, Gateway, Streams, service};
 use crate::place::Placing;
 use crate::progress::Progress;
 use crate::publisher::Publisher;
 use crate::rate::Rates;
-use crate::schema::{self, House, Limits};
+use crate::schema::{House, Limits};
 use crate::updates::{Sources, Updates};
 use crate::{Audience, Error, Options, log, server, ws};
 
@@ -72,54 +72,17 @@ impl Service {
     /// Serves until `shutdown`, then finishes accepted requests within the time of `drain_ms`.
     pub async fn run_until_stopped(self, shutdown: CancellationToken) -> Result<(), Error> {
         let Self { listener, options, auth, documents, cors, edge, parts, .. } = self;
-        let Parts { producer, store, registry, kafka, names } = parts;
         let auth = Arc::new(auth);
-        let progress = Progress::new(store.clone());
-        let log = log::Parts { kafka: kafka.clone(), names: names.clone(), store: store.clone() };
-        let placing = Placing::start(
-            producer,
-            registry.clone(),
-            log,
-            options.max_recent_placements as usize,
-            millis(options.recent_placement_ms),
-        );
         let rates = Arc::new(Rates::new(&options));
-        let receipt_wait = millis(options.receipt_wait_ms);
-        let changing = Changing::new(
-            &placing,
-            store.clone(),
-            progress.clone(),
-            (options.max_recent_placements as usize, millis(options.recent_placement_ms)),
-            receipt_wait,
-        );
+        let house = house(parts, &options, rates.clone(), shutdown.clone());
         let housekeeping = [
             tokio::spawn(auth.clone().follow(shutdown.clone())),
-            tokio::spawn(changing.clone().keep_house(shutdown.clone())),
+            tokio::spawn(house.changing.clone().keep_house(shutdown.clone())),
             tokio::spawn(rates.clone().keep_house(shutdown.clone())),
         ];
-        let sources = Sources {
-            kafka,
-            names: names.clone(),
-            registry,
-            store: store.clone(),
-            progress: progress.clone(),
-        };
-        let queue = options.subscriber_queue as usize;
-        let updates = Updates::new(sources, queue, receipt_wait, shutdown.clone());
-        let limits = limits(&options);
-        let schema = schema::build(House {
-            limits,
-            names,
-            store,
-            progress,
-            placing,
-            changing,
-            updates,
-            rates: rates.clone(),
-        });
         let sockets = TaskTracker::new();
         let gateway = Gateway {
-            executor: Executor::new(schema, documents, &options),
+            executor: Executor::new(house, documents, &options),
             auth,
             rates,
             cors,
@@ -138,15 +101,42 @@ impl Service {
             compress_min: options.compress_min_bytes,
             drain: millis(options.drain_ms),
         };
-        let service = warp::service(routes(Arc::new(gateway)));
+        let service = service(Arc::new(gateway));
         server::serve(listener, Arc::new(edge), service, limits, sockets, shutdown).await;
         housekeeping.iter().for_each(JoinHandle::abort);
         Ok(())
     }
 }
 
+/// What stands behind the schema. It begins to read the orders topic.
+pub(crate) fn house(
+    parts: Parts,
+    options: &Options,
+    rates: Arc<Rates>,
+    shutdown: CancellationToken,
+) -> House {
+    let Parts { producer, store, registry, kafka, names } = parts;
+    let progress = Progress::new(store.clone());
+    let log = log::Parts { kafka: kafka.clone(), names: names.clone(), store: store.clone() };
+    let recent = (options.max_recent_placements as usize, millis(options.recent_placement_ms));
+    let receipt_wait = millis(options.receipt_wait_ms);
+    let placing = Placing::start(producer, registry.clone(), log, recent.0, recent.1);
+    let changing = Changing::new(&placing, store.clone(), progress.clone(), recent, receipt_wait);
+    let sources = Sources {
+        kafka,
+        names: names.clone(),
+        registry,
+        store: store.clone(),
+        progress: progress.clone(),
+    };
+    let queue = options.subscriber_queue as usize;
+    let updates = Updates::new(sources, queue, receipt_wait, shutdown);
+    let limits = limits(options);
+    House { limits, names, store, progress, placing, changing, updates, rates }
+}
+
 /// The limits that the schema itself knows.
-fn limits(options: &Options) -> Limits {
+pub(crate) fn limits(options: &Options) -> Limits {
     Limits {
         max_depth: options.max_depth as usize,
         max_complexity: options.max_complexity as usize,

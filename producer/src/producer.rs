@@ -4,7 +4,7 @@ use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
 use comanda_schemas::{Encoder, Event, KafkaOptions, OrderEvent, Timestamp, TraceContext, headers};
-use metrics::{counter, histogram};
+use metrics::{Counter, Histogram, counter, histogram};
 use rdkafka::ClientConfig;
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
@@ -52,6 +52,8 @@ struct Inner<E> {
     source: &'static str,
     in_flight: Arc<InFlight>,
     deadline: Duration,
+    stored: Counter,
+    seconds: Histogram,
 }
 
 type Client = ThreadedProducer<Context>;
@@ -78,6 +80,8 @@ impl<E: Event> Producer<E> {
                 source,
                 in_flight: Arc::new(in_flight),
                 deadline: Duration::from_millis(options.delivery_timeout_ms) + REPORT_SLACK,
+                stored: counter!(PUBLISHED_TOTAL, "outcome" => "stored"),
+                seconds: histogram!(PUBLISH_SECONDS),
             }),
         })
     }
@@ -90,8 +94,8 @@ impl<E: Event> Producer<E> {
         let outcome = self.publish_inner(event, trace).await;
         match &outcome {
             Ok(_) => {
-                counter!(PUBLISHED_TOTAL, "outcome" => "stored").increment(1);
-                histogram!(PUBLISH_SECONDS).record(began.elapsed());
+                self.inner.stored.increment(1);
+                self.inner.seconds.record(began.elapsed());
             }
             Err(error) => {
                 counter!(PUBLISHED_TOTAL, "outcome" => error.kind()).increment(1);

@@ -71,10 +71,12 @@ pub fn schema(topic: Topic) -> &'static Schema {
     static ORDERS: LazyLock<Schema> = LazyLock::new(|| parse(Topic::Orders));
     static PAYMENTS: LazyLock<Schema> = LazyLock::new(|| parse(Topic::Payments));
     static NOTIFICATIONS: LazyLock<Schema> = LazyLock::new(|| parse(Topic::Notifications));
+    static REPORTS: LazyLock<Schema> = LazyLock::new(|| parse(Topic::PaymentReports));
     match topic {
         Topic::Orders => &ORDERS,
         Topic::Payments => &PAYMENTS,
         Topic::Notifications => &NOTIFICATIONS,
+        Topic::PaymentReports => &REPORTS,
     }
 }
 

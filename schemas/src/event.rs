@@ -1,4 +1,4 @@
-//! The three events, as the schemas in `avro/` define them.
+//! The events, as the schemas in `avro/` define them.
 //!
 //! Field names and their order follow the `.avsc` files, which are the source of truth: a test
 //! encodes each type against its schema. A reader with these types can decode what an older or
@@ -175,6 +175,28 @@ avro_enum!(
     }
 );
 
+avro_enum!(
+    /// Who reports what of a payment.
+    PaymentReportType {
+        /// The payment processor: a request was sent and its outcome is open.
+        InDoubt = "IN_DOUBT",
+        /// The provider, through its webhook: how the payment ended.
+        Reported = "REPORTED",
+        /// An operator: how the payment ended.
+        Resolved = "RESOLVED",
+    }
+);
+
+avro_enum!(
+    /// How a payment ended, as somebody reports it.
+    PaymentOutcome {
+        /// The provider did what it was asked: it charged, or for a cancellation gave back.
+        Succeeded = "SUCCEEDED",
+        /// It did not and will not.
+        Failed = "FAILED",
+    }
+);
+
 /// A change of an order, with the whole order after it. Topic `orders`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderEvent {
@@ -310,6 +332,58 @@ impl NotificationEvent {
     }
 }
 
+/// What is known of a payment besides its result, which only a [`PaymentEvent`] is. Topic
+/// `payment-reports`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PaymentReport {
+    /// See [`PaymentReport::derive_id`].
+    pub event_id: Uuid,
+    /// Who reports what.
+    pub r#type: PaymentReportType,
+    /// The order.
+    pub order_id: OrderId,
+    /// Version of the order that the payment is for.
+    pub version: i32,
+    /// When it was found open, or when it was reported.
+    pub occurred_at: Timestamp,
+    /// Payment provider.
+    pub provider: String,
+    /// The provider's id of the payment, where it is known.
+    #[serde(default)]
+    pub payment_id: Option<String>,
+    /// How it ended; `None` where nobody knows.
+    #[serde(default)]
+    pub outcome: Option<PaymentOutcome>,
+    /// Amount that was charged, in minor units.
+    #[serde(default)]
+    pub amount_minor: Option<i64>,
+    /// ISO 4217 code of the amount.
+    #[serde(default)]
+    pub currency: Option<Currency>,
+    /// Why: a code of the provider's or ours; of what an operator says, their own words.
+    #[serde(default)]
+    pub detail: Option<String>,
+    /// Requests that were sent to the provider up to then, as far as the writer knows.
+    pub attempts: i32,
+    /// The order event that the payment is for, where the writer knows it.
+    #[serde(default)]
+    pub source: Option<Source>,
+}
+
+impl PaymentReport {
+    /// Id of a report. Its `cause` is, of one [`PaymentReportType::InDoubt`], the id of the order
+    /// event; of the others, whatever tells it from other reports of its type: the provider's id of
+    /// its event, what an operator said.
+    pub fn derive_id(r#type: PaymentReportType, cause: &str) -> Uuid {
+        derive_event_id(&["report", r#type.as_str(), cause])
+    }
+
+    /// Id of the report that the outcome of the order event `cause` is open.
+    pub fn in_doubt_id(cause: Uuid) -> Uuid {
+        Self::derive_id(PaymentReportType::InDoubt, &cause.to_string())
+    }
+}
+
 /// Namespace of all event ids; generated once for this project.
 const EVENT_NAMESPACE: Uuid = Uuid::from_u128(0x8f0f_3b52_6a0e_4b7c_9d1a_5c2e_77a4_10d3);
 
@@ -362,3 +436,9 @@ event!(NotificationEvent, Notifications,
     NotificationEventType::Unknown => "comanda.notification.unknown",
     NotificationEventType::Sent => "comanda.notification.sent",
     NotificationEventType::Failed => "comanda.notification.failed");
+
+event!(PaymentReport, PaymentReports,
+    PaymentReportType::Unknown => "comanda.payment_report.unknown",
+    PaymentReportType::InDoubt => "comanda.payment_report.in_doubt",
+    PaymentReportType::Reported => "comanda.payment_report.reported",
+    PaymentReportType::Resolved => "comanda.payment_report.resolved");

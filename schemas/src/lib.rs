@@ -1,6 +1,7 @@
 //! What the topics of comanda contain, and how to write and read it.
 //!
-//! - events: [`OrderEvent`], [`PaymentEvent`], [`NotificationEvent`], after the schemas in `avro/`
+//! - events: [`OrderEvent`], [`PaymentEvent`], [`NotificationEvent`], [`PaymentReport`],
+//!   after the schemas in `avro/`
 //! - [`Race`]: which of the changes of an order count
 //! - [`Topic`] and [`Stage`]: the closed list of topics; [`TopicNames`]: what a cluster calls them
 //! - [`Encoder`], [`Registry`]: Avro in the Confluent wire format
@@ -27,7 +28,8 @@ pub use cluster::{ClientLog, KafkaOptions, log_error, log_line};
 pub use codec::{DecodeError, EncodeError, Encoder, WriterSchema, schema, split};
 pub use event::{
     Contact, Event, FailureReason, NotificationEvent, NotificationEventType, Order, OrderEvent,
-    OrderEventType, OrderLine, Payment, PaymentEvent, PaymentEventType, Source,
+    OrderEventType, OrderLine, Payment, PaymentEvent, PaymentEventType, PaymentOutcome,
+    PaymentReport, PaymentReportType, Source,
 };
 pub use headers::{DeadLetter, TraceContext};
 pub use race::{CHARGED_BEFORE, Race, Rejection};

@@ -78,6 +78,25 @@ fn notification_event() -> NotificationEvent {
     }
 }
 
+fn payment_report() -> PaymentReport {
+    let cause = order_event();
+    PaymentReport {
+        event_id: PaymentReport::in_doubt_id(cause.event_id),
+        r#type: PaymentReportType::Reported,
+        order_id: cause.order_id,
+        version: 1,
+        occurred_at: cause.occurred_at,
+        provider: "stripe".into(),
+        payment_id: Some("pi_1".into()),
+        outcome: Some(PaymentOutcome::Succeeded),
+        amount_minor: Some(2400),
+        currency: Currency::parse("EUR"),
+        detail: None,
+        attempts: 2,
+        source: Some(source()),
+    }
+}
+
 fn written_by<E: Event>(json: &str, value: &[u8]) -> Result<E, DecodeError> {
     let (id, datum) = split(value)?;
     WriterSchema::parse(id, json).unwrap().decode(datum)
@@ -94,6 +113,8 @@ fn every_event_survives_its_schema() {
     round_trip(&order_event());
     round_trip(&payment_event());
     round_trip(&notification_event());
+    round_trip(&payment_report());
+    round_trip(&PaymentReport { outcome: None, currency: None, source: None, ..payment_report() });
 }
 
 /// What serde writes must be what the schema means, not merely what serde reads back.
@@ -110,6 +131,21 @@ fn another_avro_reader_sees_the_fields_by_name() {
     assert_eq!(json["payment"]["reason"], "DECLINED");
     assert_eq!(json["payment"]["amount_minor"], 2400);
     assert_eq!(json["source"]["offset"], 42);
+}
+
+#[test]
+fn a_report_reads_by_name_and_its_id_tells_its_cause() {
+    let value = Encoder::new(7).encode(&payment_report()).unwrap();
+    let schema = WriterSchema::parse(7, Topic::PaymentReports.schema_json()).unwrap();
+    let json = schema.decode_json(&value[5..]).unwrap();
+    assert_eq!((&json["type"], &json["outcome"]), (&"REPORTED".into(), &"SUCCEEDED".into()));
+    assert_eq!((&json["amount_minor"], &json["currency"]), (&2400.into(), &"EUR".into()));
+    assert_eq!(json["source"]["offset"], 42);
+
+    let id = PaymentReport::derive_id;
+    assert_eq!(id(PaymentReportType::Reported, "a"), id(PaymentReportType::Reported, "a"));
+    assert_ne!(id(PaymentReportType::Reported, "a"), id(PaymentReportType::Reported, "b"));
+    assert_ne!(id(PaymentReportType::Reported, "a"), id(PaymentReportType::Resolved, "a"));
 }
 
 /// The bundled order schema, changed as `edit` says.
@@ -269,6 +305,10 @@ fn enum_symbols_are_those_of_the_schemas() {
     assert_eq!(symbols(Topic::Payments, "/fields/1/type"), named(&payments));
     assert_eq!(symbols(Topic::Notifications, "/fields/1/type"), named(&notifications));
     assert_eq!(symbols(Topic::Payments, "/fields/6/type/fields/4/type/1"), named(&reasons));
+    let reports: Vec<_> = PaymentReportType::ALL.iter().map(|t| t.as_str()).collect();
+    let outcomes: Vec<_> = PaymentOutcome::ALL.iter().map(|t| t.as_str()).collect();
+    assert_eq!(symbols(Topic::PaymentReports, "/fields/1/type"), named(&reports));
+    assert_eq!(symbols(Topic::PaymentReports, "/fields/7/type/1"), named(&outcomes));
 }
 
 /// Design: every record and field has a doc, nullable fields are the only unions.

@@ -11,11 +11,15 @@ pub enum Topic {
     Payments,
     /// [`crate::NotificationEvent`]s, written by the notifier.
     Notifications,
+    /// [`crate::PaymentReport`]s, written by the payment processor, the gateway's webhook and
+    /// `comanda payments resolve`.
+    PaymentReports,
 }
 
 impl Topic {
-    /// Every topic, upstream first.
-    pub const ALL: [Topic; 3] = [Topic::Orders, Topic::Payments, Topic::Notifications];
+    /// Every topic: the pipeline's, upstream first, then what stands beside it.
+    pub const ALL: [Topic; 4] =
+        [Topic::Orders, Topic::Payments, Topic::Notifications, Topic::PaymentReports];
 
     /// Name in groups, whatever the topic is called on the cluster.
     pub fn as_str(self) -> &'static str {
@@ -23,6 +27,7 @@ impl Topic {
             Topic::Orders => "orders",
             Topic::Payments => "payments",
             Topic::Notifications => "notifications",
+            Topic::PaymentReports => "payment-reports",
         }
     }
 
@@ -32,6 +37,7 @@ impl Topic {
             Topic::Orders => include_str!("../avro/order_event.avsc"),
             Topic::Payments => include_str!("../avro/payment_event.avsc"),
             Topic::Notifications => include_str!("../avro/notification_event.avsc"),
+            Topic::PaymentReports => include_str!("../avro/payment_report.avsc"),
         }
     }
 }
@@ -94,6 +100,8 @@ pub struct TopicNames {
     pub payments: String,
     /// Name of [`Topic::Notifications`], without the prefix.
     pub notifications: String,
+    /// Name of [`Topic::PaymentReports`], without the prefix.
+    pub payment_reports: String,
 }
 
 impl TopicNames {
@@ -103,6 +111,7 @@ impl TopicNames {
             Topic::Orders => &self.orders,
             Topic::Payments => &self.payments,
             Topic::Notifications => &self.notifications,
+            Topic::PaymentReports => &self.payment_reports,
         };
         format!("{}{name}", self.prefix)
     }

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use comanda_schemas::scan::{From, Scan, ScanError, Step};
 use comanda_schemas::{
-    DeadLetter, DecodeError, KafkaOptions, NotificationEvent, PaymentEvent, ReadError, Redrive,
-    Redriven, Registry, Source, Stage, Topic, TopicNames,
+    DeadLetter, DecodeError, KafkaOptions, NotificationEvent, PaymentEvent, PaymentReport,
+    ReadError, Redrive, Redriven, Registry, Source, Stage, Topic, TopicNames,
 };
 use rdkafka::Message;
 use rdkafka::message::BorrowedMessage;
@@ -131,8 +131,9 @@ impl Reader {
         }
     }
 
-    /// What a record says; `None` for the note that a dead letter was redriven: the letter stays
-    /// what became of its record, and the redriven record is one of its own.
+    /// What a record says. `None` for a payment report, and for the note that a dead letter was
+    /// redriven: the letter stays what became of its record, and the redriven record is one of its
+    /// own.
     fn fact(&self, record: &BorrowedMessage<'_>) -> Result<Option<Fact>> {
         let at = Source {
             topic: record.topic().to_owned(),
@@ -161,6 +162,11 @@ impl Reader {
                     order_id: event.order_id,
                     kind: event.r#type,
                 },
+            },
+            // What is known besides the results: nothing is owed to it.
+            Kind::Events(Topic::PaymentReports) => match self.read::<PaymentReport>(record)? {
+                Err(_) => Fact::Unreadable { at },
+                Ok(_) => return Ok(None),
             },
             Kind::DeadLetters(_) if record.headers().and_then(Redriven::read).is_some() => {
                 return Ok(None);

@@ -6,6 +6,8 @@ pub mod config;
 pub mod demo;
 pub mod dlq;
 pub mod mail;
+pub mod orders;
+pub mod payments;
 pub mod run;
 pub mod sandbox;
 pub mod schemas;

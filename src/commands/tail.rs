@@ -43,6 +43,7 @@ fn resolve(names: &TopicNames, name: &str) -> String {
         "orders" => names.name(Topic::Orders),
         "payments" => names.name(Topic::Payments),
         "notifications" => names.name(Topic::Notifications),
+        "payment-reports" => names.name(Topic::PaymentReports),
         other => other.to_owned(),
     }
 }

@@ -17,6 +17,7 @@ use figment::{Figment, Metadata};
 use rdkafka::ClientConfig;
 use serde::Deserialize;
 
+use crate::watchdog;
 use layers::Texts;
 
 /// The default file, as it stands in the repository.
@@ -46,6 +47,8 @@ pub struct Settings {
     pub projector: projector::Options,
     /// The order store.
     pub store: comanda_store::Options,
+    /// The watchdog over orders that wait.
+    pub watchdog: watchdog::Options,
     /// Health and metrics.
     pub admin: Admin,
     /// What `up` and `demo` bring along.
@@ -68,6 +71,8 @@ pub struct Topics {
     pub payments: String,
     /// Name of the notifications topic.
     pub notifications: String,
+    /// Name of the topic of payment reports.
+    pub payment_reports: String,
     /// Partitions of each new topic.
     pub partitions: i32,
     /// Replicas of each new topic; -1 for the broker's default.
@@ -84,6 +89,7 @@ impl Topics {
             orders: self.orders.clone(),
             payments: self.payments.clone(),
             notifications: self.notifications.clone(),
+            payment_reports: self.payment_reports.clone(),
         }
     }
 }
@@ -300,7 +306,7 @@ fn validate(settings: &Settings) -> Result<()> {
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     let checks = [
         (settings.kafka.brokers.is_empty(), "kafka.brokers must not be empty"),
-        (distinct.len() != names.len(), "topics.orders, payments and notifications must differ"),
+        (distinct.len() != names.len(), "the names in [topics] must differ"),
         (
             names.iter().any(|n| n.len() > 249 || !n.chars().all(legal)),
             "topic names may have letters, digits, '.', '_' and '-', 249 at the most with prefix",
@@ -322,11 +328,14 @@ fn validate(settings: &Settings) -> Result<()> {
             engine.transaction_timeout_ms < 1_000,
             "engine.transaction_timeout_ms must be at least 1000",
         ),
+        (settings.watchdog.deadline_ms < 1, "watchdog.deadline_ms must be at least 1"),
         (settings.projector.batch_records < 1, "projector.batch_records must be at least 1"),
         (topics.replication_factor == 0, "topics.replication_factor must be -1, or at least 1"),
         (
-            [&topics.orders, &topics.payments, &topics.notifications].iter().any(|n| n.is_empty()),
-            "topics.orders, payments and notifications must not be empty",
+            [&topics.orders, &topics.payments, &topics.notifications, &topics.payment_reports]
+                .iter()
+                .any(|name| name.is_empty()),
+            "the names in [topics] must not be empty",
         ),
         (
             engine.max_attempts < settings.notifier.max_attempts,

@@ -1,7 +1,7 @@
 //! What the projector hands to the store: events, and where each is stored on Kafka.
 
 use comanda_schemas::{
-    Event, NotificationEvent, OrderEvent, OrderId, PaymentEvent, Timestamp, Topic,
+    Event, NotificationEvent, OrderEvent, OrderId, PaymentEvent, PaymentReport, Timestamp, Topic,
 };
 use uuid::Uuid;
 
@@ -14,6 +14,8 @@ pub enum AnyEvent {
     Payment(PaymentEvent),
     /// Of [`Topic::Notifications`].
     Notification(NotificationEvent),
+    /// Of [`Topic::PaymentReports`].
+    Report(PaymentReport),
 }
 
 impl AnyEvent {
@@ -23,6 +25,7 @@ impl AnyEvent {
             Self::Order(event) => event.event_id(),
             Self::Payment(event) => event.event_id(),
             Self::Notification(event) => event.event_id(),
+            Self::Report(event) => event.event_id(),
         }
     }
 
@@ -32,6 +35,7 @@ impl AnyEvent {
             Self::Order(event) => event.order_id(),
             Self::Payment(event) => event.order_id(),
             Self::Notification(event) => event.order_id(),
+            Self::Report(event) => event.order_id(),
         }
     }
 
@@ -41,6 +45,7 @@ impl AnyEvent {
             Self::Order(event) => event.occurred_at(),
             Self::Payment(event) => event.occurred_at(),
             Self::Notification(event) => event.occurred_at(),
+            Self::Report(event) => event.occurred_at(),
         }
     }
 
@@ -50,6 +55,7 @@ impl AnyEvent {
             Self::Order(_) => OrderEvent::TOPIC,
             Self::Payment(_) => PaymentEvent::TOPIC,
             Self::Notification(_) => NotificationEvent::TOPIC,
+            Self::Report(_) => PaymentReport::TOPIC,
         }
     }
 }

@@ -6,7 +6,10 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use comanda_schemas::{NotificationEvent, Order, OrderEvent, PaymentEvent, PaymentEventType, Race};
+use comanda_schemas::{
+    NotificationEvent, Order, OrderEvent, PaymentEvent, PaymentEventType, PaymentReport,
+    PaymentReportType, Race, Timestamp,
+};
 use uuid::Uuid;
 
 use crate::timeline::{timeline, without_addresses};
@@ -34,6 +37,8 @@ pub fn fold(facts: &[StoredEvent]) -> Option<OrderView> {
         _ => current.content()?,
     };
     let timeline = timeline(&facts);
+    let open = waiting(&steps);
+    let doubt = open.iter().find_map(|step| step.doubt);
     Some(OrderView {
         id: first.order_id,
         customer_id: first.customer_id.clone(),
@@ -41,7 +46,8 @@ pub fn fold(facts: &[StoredEvent]) -> Option<OrderView> {
         status,
         placed_at: first.occurred_at,
         updated_at: timeline.iter().map(|entry| entry.at).max()?,
-        payment: payment_view(result, order),
+        waiting_since: open.first().and_then(Step::asked_at),
+        payment: payment_view(result, doubt, order),
         notifications: facts.notifications.iter().map(|(_, n)| notification_view(n)).collect(),
         timeline,
         receipt: (*receipt).clone(),
@@ -64,6 +70,8 @@ pub(crate) struct Facts<'a> {
     pub payments: Vec<(&'a Recorded, &'a PaymentEvent)>,
     /// By time, then id.
     pub notifications: Vec<(&'a Recorded, &'a NotificationEvent)>,
+    /// By time, then id.
+    pub reports: Vec<(&'a Recorded, &'a PaymentReport)>,
 }
 
 impl<'a> Facts<'a> {
@@ -80,18 +88,24 @@ impl<'a> Facts<'a> {
                 }
             }
         }
-        let mut sorted =
-            Self { orders: Vec::new(), payments: Vec::new(), notifications: Vec::new() };
+        let mut sorted = Self {
+            orders: Vec::new(),
+            payments: Vec::new(),
+            notifications: Vec::new(),
+            reports: Vec::new(),
+        };
         for StoredEvent { at, event } in first.into_values() {
             match event {
                 AnyEvent::Order(event) => sorted.orders.push((at, event)),
                 AnyEvent::Payment(event) => sorted.payments.push((at, event)),
                 AnyEvent::Notification(event) => sorted.notifications.push((at, event)),
+                AnyEvent::Report(event) => sorted.reports.push((at, event)),
             }
         }
         sorted.orders.sort_by_key(|(at, _)| place(at));
         sorted.payments.sort_by_key(|(at, event)| (event.version, place(at)));
         sorted.notifications.sort_by_key(|(_, event)| (event.occurred_at, event.event_id));
+        sorted.reports.sort_by_key(|(_, event)| (event.occurred_at, event.event_id));
         sorted
     }
 
@@ -99,12 +113,23 @@ impl<'a> Facts<'a> {
     fn steps(&self) -> Vec<Step<'a>> {
         let mut results: HashMap<Uuid, &'a PaymentEvent> =
             self.payments.iter().map(|(_, result)| (result.event_id, *result)).collect();
+        let doubts = self.reports.iter().map(|(_, report)| *report);
+        let doubts = doubts.filter(|report| report.r#type == PaymentReportType::InDoubt);
+        let doubts: HashMap<Uuid, &'a PaymentReport> =
+            doubts.map(|report| (report.event_id, report)).collect();
         let mut race = Race::default();
         let asked = self.orders.iter().map(|(at, event)| {
             let result = results.remove(&PaymentEvent::derive_id(event.event_id));
             let won = race.enter(event).is_some_and(|entered| entered.is_ok());
             let counts = result.map_or(won, |result| !is_rejection(result));
-            Step { place: place(at), version: event.version, asked: Some(event), result, counts }
+            Step {
+                place: place(at),
+                version: event.version,
+                asked: Some(event),
+                doubt: doubts.get(&PaymentReport::in_doubt_id(event.event_id)).copied(),
+                result,
+                counts,
+            }
         });
         let mut steps: Vec<Step<'a>> = asked.collect();
         // A result proves its event even where that has not been read yet.
@@ -114,6 +139,7 @@ impl<'a> Facts<'a> {
             place: (result.source.partition, result.source.offset),
             version: result.version,
             asked: None,
+            doubt: None,
             result: Some(result),
             counts: !is_rejection(result),
         }));
@@ -127,6 +153,8 @@ struct Step<'a> {
     place: (i32, i64),
     version: i32,
     asked: Option<&'a OrderEvent>,
+    /// That its outcome was open once.
+    doubt: Option<&'a PaymentReport>,
     result: Option<&'a PaymentEvent>,
     /// Whether it was not rejected, or will not be, as far as can be told.
     counts: bool,
@@ -136,6 +164,17 @@ impl<'a> Step<'a> {
     fn content(&self) -> Option<&'a Order> {
         self.asked.map(|event| &event.order).or(self.result.map(|result| &result.order))
     }
+
+    fn asked_at(&self) -> Option<Timestamp> {
+        self.asked.map(|event| event.occurred_at)
+    }
+}
+
+/// The steps that still wait for their results. One that has a result behind it waits no more:
+/// events of an order are handled one after another, so it became a dead letter.
+fn waiting<'s, 'a>(steps: &'s [Step<'a>]) -> &'s [Step<'a>] {
+    let handled = steps.iter().rposition(|step| step.result.is_some());
+    &steps[handled.map_or(0, |last| last + 1)..]
 }
 
 fn is_rejection(result: &PaymentEvent) -> bool {
@@ -175,19 +214,28 @@ fn outcome<'a>(steps: &[Step<'a>], current: &Step<'a>) -> (OrderStatus, Option<&
     }
 }
 
-fn payment_view(result: Option<&PaymentEvent>, order: &Order) -> PaymentView {
+/// The payment as `result` left it; UNKNOWN while something that was sent since is open.
+fn payment_view(
+    result: Option<&PaymentEvent>,
+    doubt: Option<&PaymentReport>,
+    order: &Order,
+) -> PaymentView {
+    let settled = settled_view(result, order);
+    let Some(doubt) = doubt else { return settled };
+    PaymentView {
+        status: PaymentStatus::Unknown,
+        provider: Some(doubt.provider.clone()),
+        reason: None,
+        detail: doubt.detail.clone(),
+        attempts: doubt.attempts,
+        at: Some(doubt.occurred_at),
+        ..settled
+    }
+}
+
+fn settled_view(result: Option<&PaymentEvent>, order: &Order) -> PaymentView {
     let Some(event) = result else {
-        return PaymentView {
-            status: PaymentStatus::Pending,
-            provider: None,
-            payment_id: None,
-            amount_minor: order.total_minor,
-            currency: order.currency,
-            reason: None,
-            detail: None,
-            attempts: 0,
-            at: None,
-        };
+        return PaymentView::pending(order);
     };
     let status = match event.r#type {
         PaymentEventType::Succeeded => PaymentStatus::Succeeded,

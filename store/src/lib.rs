@@ -3,6 +3,7 @@
 //! - [`Store`]: SQLite or PostgreSQL through sqlx; written by projectors alone, read by gateways alone
 //! - [`AnyEvent`], [`Applied`], [`StoredEvent`], [`Position`]: what goes in and how far it came
 //! - [`OrderView`] and its parts: an order as [`fold`] derives it from its events
+//! - [`Waiting`]: orders that wait for a result for too long
 //! - [`Filter`], [`Page`], [`Cursor`], [`Listing`]: lists of orders
 //! - [`fingerprint`]: whether two requests asked for the same order
 
@@ -18,6 +19,7 @@ mod options;
 mod read;
 mod rows;
 mod store;
+mod stuck;
 mod timeline;
 mod view;
 mod write;
@@ -30,6 +32,7 @@ pub use fold::fold;
 pub use list::{Cursor, Filter, Listing, MAX_PAGE, Page};
 pub use options::Options;
 pub use store::Store;
+pub use stuck::Waiting;
 pub use view::{
     NotificationView, OrderStatus, OrderView, PaymentStatus, PaymentView, Placement, TimelineEntry,
     TimelineKind,

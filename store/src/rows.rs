@@ -37,6 +37,7 @@ impl Row {
             AnyEvent::Order(event) => ("order", serde_json::to_string(event)),
             AnyEvent::Payment(event) => ("payment", serde_json::to_string(event)),
             AnyEvent::Notification(event) => ("notification", serde_json::to_string(event)),
+            AnyEvent::Report(event) => ("payment_report", serde_json::to_string(event)),
         };
         let event_id = Id(event.event_id());
         let payload = payload.map_err(|source| corrupt(event_id, source))?;
@@ -57,6 +58,7 @@ impl Row {
             "order" => AnyEvent::Order(self.payload()?),
             "payment" => AnyEvent::Payment(self.payload()?),
             "notification" => AnyEvent::Notification(self.payload()?),
+            "payment_report" => AnyEvent::Report(self.payload()?),
             other => return Err(corrupt(self.event_id, format!("unknown kind {other:?}"))),
         };
         let at = Recorded {

@@ -1,7 +1,7 @@
 //! What happened to an order, one entry an event.
 
 use comanda_schemas::{
-    NotificationEvent, NotificationEventType, OrderEvent, PaymentEvent, Timestamp,
+    NotificationEvent, NotificationEventType, OrderEvent, PaymentEvent, PaymentReport, Timestamp,
 };
 
 use crate::fold::Facts;
@@ -11,18 +11,20 @@ use crate::{Recorded, TimelineEntry, TimelineKind};
 /// order of cause and effect.
 pub(crate) fn timeline(facts: &Facts<'_>) -> Vec<TimelineEntry> {
     let orders = facts.orders.iter().map(|(at, event)| of_order(at, event));
+    let reports = facts.reports.iter().map(|(at, event)| of_report(at, event));
     let payments = facts.payments.iter().map(|(at, event)| of_payment(at, event));
     let notifications = facts.notifications.iter().map(|(at, event)| {
         let told = facts.payments.iter().find(|(_, p)| p.event_id == event.payment_event_id);
         of_notification(at, event, told.map(|(_, payment)| payment.version))
     });
-    let mut entries: Vec<_> = orders.chain(payments).chain(notifications).collect();
+    let mut entries: Vec<_> = orders.chain(reports).chain(payments).chain(notifications).collect();
     // Stable: causes were put before effects, and each topic's events in a fixed order.
     entries.sort_by_key(|entry| entry.at);
     entries
 }
 
-fn of_order(recorded: &Recorded, event: &OrderEvent) -> TimelineEntry {
+/// The entry of an order event.
+pub(crate) fn of_order(recorded: &Recorded, event: &OrderEvent) -> TimelineEntry {
     let kind = event.r#type.into();
     let at = event.occurred_at;
     entry(event.event_id, kind, Some(event.version), at, event.reason.as_deref(), recorded)
@@ -36,6 +38,16 @@ fn of_payment(recorded: &Recorded, event: &PaymentEvent) -> TimelineEntry {
         (None, words) => words.map(str::to_owned),
     };
     let at = event.occurred_at;
+    entry(event.event_id, kind, Some(event.version), at, detail.as_deref(), recorded)
+}
+
+fn of_report(recorded: &Recorded, event: &PaymentReport) -> TimelineEntry {
+    let detail = match (event.outcome, event.detail.as_deref()) {
+        (Some(outcome), Some(words)) => Some(format!("{}: {words}", outcome.as_str())),
+        (Some(outcome), None) => Some(outcome.as_str().to_owned()),
+        (None, words) => words.map(str::to_owned),
+    };
+    let (kind, at) = (event.r#type.into(), event.occurred_at);
     entry(event.event_id, kind, Some(event.version), at, detail.as_deref(), recorded)
 }
 

@@ -1,12 +1,12 @@
 //! An order as a reader sees it.
 
 use comanda_schemas::{
-    Currency, FailureReason, NotificationEventType, Order, OrderEventType, OrderId,
-    PaymentEventType, Timestamp,
+    Currency, FailureReason, NotificationEventType, Order, OrderEvent, OrderEventType, OrderId,
+    PaymentEventType, PaymentReportType, Timestamp,
 };
 use uuid::Uuid;
 
-use crate::{AnyEvent, Recorded};
+use crate::{AnyEvent, Recorded, timeline};
 
 /// Declares an enum whose values have a fixed text form.
 macro_rules! symbols {
@@ -84,6 +84,12 @@ symbols!(
         PaymentVoided = "PAYMENT_VOIDED",
         /// A change was not made.
         ChangeRejected = "CHANGE_REJECTED",
+        /// A request was sent to the provider, and its outcome is open.
+        PaymentInDoubt = "PAYMENT_IN_DOUBT",
+        /// The provider told later how the payment ended.
+        PaymentReported = "PAYMENT_REPORTED",
+        /// An operator said how the payment ended.
+        PaymentResolved = "PAYMENT_RESOLVED",
         /// The customer was told.
         NotificationSent = "NOTIFICATION_SENT",
         /// The customer could not be told.
@@ -113,6 +119,9 @@ pub struct OrderView {
     pub placed_at: Timestamp,
     /// When the last thing happened to it.
     pub updated_at: Timestamp,
+    /// When the oldest of its events came that has no result yet and has none behind it; `None`
+    /// where all is settled.
+    pub waiting_since: Option<Timestamp>,
     /// Its payment.
     pub payment: PaymentView,
     /// The messages to the customer, oldest first.
@@ -123,12 +132,36 @@ pub struct OrderView {
     pub receipt: Recorded,
 }
 
+impl OrderView {
+    /// An order of which nothing is known but the event that placed it, and where that is stored:
+    /// what [`fold`](crate::fold()) makes of it, at a fraction of the cost.
+    pub fn placed(event: OrderEvent, receipt: Recorded) -> Self {
+        let timeline = vec![timeline::of_order(&receipt, &event)];
+        let OrderEvent { order_id, version, occurred_at, customer_id, order, .. } = event;
+        Self {
+            id: order_id,
+            customer_id,
+            version,
+            status: OrderStatus::Pending,
+            payment: PaymentView::pending(&order),
+            latest: order.clone(),
+            order,
+            placed_at: occurred_at,
+            updated_at: occurred_at,
+            waiting_since: Some(occurred_at),
+            notifications: Vec::new(),
+            timeline,
+            receipt,
+        }
+    }
+}
+
 /// The payment of an order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PaymentView {
     /// Where it stands.
     pub status: PaymentStatus,
-    /// Payment provider that was asked; `None` while there is no result.
+    /// Payment provider that was asked; `None` where nothing is known of that.
     pub provider: Option<String>,
     /// The provider's id of the payment.
     pub payment_id: Option<String>,
@@ -138,12 +171,29 @@ pub struct PaymentView {
     pub currency: Currency,
     /// Why nothing was charged.
     pub reason: Option<FailureReason>,
-    /// The provider's own code or words for the reason.
+    /// The provider's own code or words for the reason; while nobody can tell, for that.
     pub detail: Option<String>,
-    /// Requests that were sent to the provider for the result.
+    /// Requests that were sent to the provider, as far as is known.
     pub attempts: i32,
-    /// When the result was known.
+    /// When that was known.
     pub at: Option<Timestamp>,
+}
+
+impl PaymentView {
+    /// That of an order without a result.
+    pub(crate) fn pending(order: &Order) -> Self {
+        Self {
+            status: PaymentStatus::Pending,
+            provider: None,
+            payment_id: None,
+            amount_minor: order.total_minor,
+            currency: order.currency,
+            reason: None,
+            detail: None,
+            attempts: 0,
+            at: None,
+        }
+    }
 }
 
 /// A message to the customer.
@@ -215,6 +265,17 @@ impl From<PaymentEventType> for TimelineKind {
     }
 }
 
+impl From<PaymentReportType> for TimelineKind {
+    fn from(report: PaymentReportType) -> Self {
+        match report {
+            PaymentReportType::InDoubt => Self::PaymentInDoubt,
+            PaymentReportType::Reported => Self::PaymentReported,
+            PaymentReportType::Resolved => Self::PaymentResolved,
+            PaymentReportType::Unknown => Self::Unknown,
+        }
+    }
+}
+
 impl From<NotificationEventType> for TimelineKind {
     fn from(event: NotificationEventType) -> Self {
         match event {
@@ -231,6 +292,7 @@ impl From<&AnyEvent> for TimelineKind {
             AnyEvent::Order(event) => event.r#type.into(),
             AnyEvent::Payment(event) => event.r#type.into(),
             AnyEvent::Notification(event) => event.r#type.into(),
+            AnyEvent::Report(event) => event.r#type.into(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use comanda_schemas::OrderId;
+use comanda_schemas::{OrderId, Timestamp};
 use uuid::Uuid;
 
 use crate::backend::{Either, Id, Session, Sql, Text};
@@ -148,7 +148,8 @@ fn push_events(sql: &mut Sql, rows: &[Row]) {
 
 async fn upsert_orders(session: &mut Session, orders: &[OrderView]) -> Result<(), Error> {
     for chunk in orders.chunks(CHUNK) {
-        let mut sql = session.sql("INSERT INTO orders (order_id, customer_id, status, placed_at) ");
+        let mut sql = session
+            .sql("INSERT INTO orders (order_id, customer_id, status, placed_at, waiting_since) ");
         match &mut sql.builder {
             Either::Sqlite(query) => {
                 query.push_values(chunk, |mut values, order| {
@@ -156,7 +157,8 @@ async fn upsert_orders(session: &mut Session, orders: &[OrderView]) -> Result<()
                         .push_bind(Id(order.id.as_uuid()))
                         .push_bind(Text(&order.customer_id))
                         .push_bind(order.status.as_str())
-                        .push_bind(order.placed_at.as_micros());
+                        .push_bind(order.placed_at.as_micros())
+                        .push_bind(order.waiting_since.map(Timestamp::as_micros));
                 });
                 sql.is_kept = false;
             }
@@ -167,15 +169,18 @@ async fn upsert_orders(session: &mut Session, orders: &[OrderView]) -> Result<()
                     .push_bind(column(chunk, |o| Text(&o.customer_id).without_nul().into_owned()))
                     .push_bind(column(chunk, |order| order.status.as_str()))
                     .push_bind(column(chunk, |order| order.placed_at.as_micros()))
+                    .push_bind(column(chunk, |order| order.waiting_since.map(Timestamp::as_micros)))
                     .push_unseparated(")");
             }
         }
         // Most events change nothing of it; a row that is written all the same is one to clean up.
         sql.push(
             " ON CONFLICT (order_id) DO UPDATE SET customer_id = excluded.customer_id, \
-             status = excluded.status, placed_at = excluded.placed_at \
+             status = excluded.status, placed_at = excluded.placed_at, \
+             waiting_since = excluded.waiting_since \
              WHERE (orders.customer_id, orders.status, orders.placed_at) \
-             <> (excluded.customer_id, excluded.status, excluded.placed_at)",
+             <> (excluded.customer_id, excluded.status, excluded.placed_at) \
+             OR orders.waiting_since IS DISTINCT FROM excluded.waiting_since",
         );
         session.execute(sql, "store orders").await?;
     }

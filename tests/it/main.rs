@@ -20,5 +20,7 @@ mod races;
 mod real_parts;
 mod sandbox;
 mod store;
+mod stripe_openapi;
+mod stuck;
 mod tail;
 mod truth;

@@ -55,6 +55,7 @@ async fn the_registry_takes_the_bundled_schemas_and_gives_them_back_by_id() {
         orders: "orders".into(),
         payments: "payments".into(),
         notifications: "notifications".into(),
+        payment_reports: "payment-reports".into(),
     };
     let registry = parts.registry.client();
     for topic in Topic::ALL {

@@ -138,7 +138,9 @@ impl Tokens {
             let is_fresh = loading.ended.is_some_and(|ended| ended > since);
             let is_too_soon = loading.asked.is_some_and(|asked| asked.elapsed() < this.cooldown);
             if !is_fresh && !is_too_soon {
-                loading.asked = Some(Instant::now());
+                // The first load of all would come without the token, too: its keys may change
+                // the next moment.
+                loading.asked = loading.ended.is_some().then(Instant::now);
                 let _ = this.load(loading).await;
             }
         };
@@ -154,8 +156,14 @@ impl Tokens {
         let mut pause = if self.source.is_remote() { Duration::ZERO } else { self.refresh };
         loop {
             sleep(pause).await;
-            let loaded = self.load(&mut *self.loading.lock().await).await;
-            pause = if loaded.is_ok() { self.refresh } else { self.cooldown.min(self.refresh) };
+            let since = Instant::now();
+            let loading = &mut *self.loading.lock().await;
+            // A token may have caused it meanwhile.
+            if loading.ended.is_none_or(|ended| ended <= since) {
+                let _ = self.load(loading).await;
+            }
+            let is_failing = self.is_failing.load(Ordering::Acquire);
+            pause = if is_failing { self.cooldown.min(self.refresh) } else { self.refresh };
         }
     }
 
@@ -182,6 +190,8 @@ fn away() -> Failure {
 mod tests {
     use metrics_exporter_prometheus::PrometheusBuilder;
     use serde_json::json;
+    use wiremock::matchers::any;
+    use wiremock::{Mock, MockServer, ResponseTemplate};
 
     use super::*;
     use crate::auth::tests::{Signer, claims, options};
@@ -222,5 +232,54 @@ mod tests {
         assert_eq!(count("good").as_deref(), Some("1"), "{metrics}");
         assert_eq!(count("expired"), None, "it was known");
         assert_eq!(count("signature").as_deref(), Some("1"));
+    }
+
+    async fn publish(server: &MockServer, signer: &Signer) {
+        server.reset().await;
+        let set = ResponseTemplate::new(200).set_body_json(json!({ "keys": [signer.jwk()] }));
+        let slowly = set.set_delay(Duration::from_millis(50));
+        Mock::given(any()).respond_with(slowly).mount(server).await;
+    }
+
+    async fn is_good(tokens: &Arc<Tokens>, signer: &Signer) -> bool {
+        let token = signer.sign(&claims());
+        tokens.grant(&token, &digest(&token)).await.is_ok()
+    }
+
+    #[tokio::test]
+    async fn a_token_that_is_there_before_the_first_keys_causes_no_second_load() {
+        let server = MockServer::start().await;
+        let [first, second] = ["1", "2"].map(Signer::ec);
+        publish(&server, &first).await;
+        let options = JwtOptions {
+            jwks_url: server.uri(),
+            jwks_refresh_ms: 60_000,
+            jwks_cooldown_ms: 60_000,
+            jwks_timeout_ms: 10_000,
+            ..options()
+        };
+        let tokens = Tokens::open(&options).await.unwrap().unwrap();
+        let asking = tokio::spawn({
+            let tokens = tokens.clone();
+            async move { is_good(&tokens, &first).await }
+        });
+        while tokens.loading.try_lock().is_ok() {
+            tokio::task::yield_now().await;
+        }
+        let following = tokens.follow();
+        tokio::pin!(following);
+        assert!(futures_util::poll!(&mut following).is_pending());
+        tokio::select! {
+            () = &mut following => unreachable!("it follows for ever"),
+            good = asking => assert!(good.unwrap()),
+        }
+        tokio::select! {
+            biased;
+            () = &mut following => unreachable!("it follows for ever"),
+            _ = tokens.loading.lock() => {}
+        }
+        assert_eq!(server.received_requests().await.unwrap().len(), 1);
+        publish(&server, &second).await;
+        assert!(is_good(&tokens, &second).await, "no token has asked for new keys yet");
     }
 }

@@ -120,7 +120,7 @@ fn written_before<'f>(
     };
     facts.iter().find_map(|fact| match &fact.event {
         AnyEvent::Order(event) => is_it(event).then_some(&fact.at),
-        AnyEvent::Payment(_) | AnyEvent::Notification(_) => None,
+        AnyEvent::Payment(_) | AnyEvent::Notification(_) | AnyEvent::Report(_) => None,
     })
 }
 

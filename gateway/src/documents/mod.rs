@@ -20,7 +20,7 @@ use async_graphql::parser::parse_query;
 use async_graphql::parser::types::{ExecutableDocument, OperationDefinition};
 use async_graphql::registry::Registry;
 use async_graphql::{ServerError, Variables};
-use metrics::counter;
+use metrics::{Counter, counter};
 
 use self::arguments::Arguments;
 use self::cache::Cache;
@@ -32,6 +32,7 @@ use crate::failure::Failure;
 use crate::limits::Limits;
 use crate::metrics::DOCUMENTS_TOTAL;
 use crate::params::Wanted;
+use crate::plan::Plan;
 use crate::{Error, Options, introspection, schema};
 
 /// What a token takes when it is parsed, in bytes; a list of short fields has the most.
@@ -42,6 +43,8 @@ pub(crate) struct Document {
     pub parsed: ExecutableDocument,
     /// Whether it asks for more of the schema than `__typename`.
     pub introspects: bool,
+    /// How to execute it without async-graphql, where that is possible.
+    pub plan: Option<Plan>,
     arguments: Arguments,
     /// About what it takes in memory.
     bytes: usize,
@@ -61,6 +64,7 @@ pub(crate) struct Documents {
     validator: Validator,
     persisted: Persisted,
     cache: Cache,
+    known: Counter,
 }
 
 impl Documents {
@@ -73,6 +77,7 @@ impl Documents {
             validator: Validator::new(limits),
             persisted: Persisted::new(options)?,
             cache: Cache::new(entries, options.document_cache_bytes),
+            known: counter!(DOCUMENTS_TOTAL, "outcome" => "known"),
         };
         for (id, text) in documents.persisted.listed() {
             documents.parse(text).map_err(|error| Error::Options {
@@ -88,7 +93,7 @@ impl Documents {
         let meant = self.persisted.resolve(wanted, caller).map_err(Failure::into_server_error)?;
         let digest = meant.digest;
         if let Some(document) = self.cache.get(&digest) {
-            counter!(DOCUMENTS_TOTAL, "outcome" => "known").increment(1);
+            self.count_known();
             return Ok(Found { document, digest, is_valid: true });
         }
         let Some(text) = meant.text else {
@@ -100,6 +105,18 @@ impl Documents {
         Ok(Found { document, digest, is_valid: false })
     }
 
+    /// A request used a document that was known.
+    pub fn count_known(&self) {
+        self.known.increment(1);
+    }
+
+    /// The document that the caller wants, where it is known to be valid and has a plan; not
+    /// counted.
+    pub fn with_plan(&self, wanted: &Wanted, caller: &Caller) -> Option<Arc<Document>> {
+        let meant = self.persisted.resolve(wanted, caller).ok()?;
+        self.cache.get(&meant.digest).filter(|document| document.plan.is_some())
+    }
+
     fn parse(&self, text: &str) -> Result<Document, ServerError> {
         let tokens = self.limits.check_text(text).map_err(Failure::into_server_error)?;
         let parsed = parse_query(text).map_err(syntax_error)?;
@@ -107,7 +124,8 @@ impl Documents {
         let arguments = Arguments::of(&parsed, &self.registry);
         let bytes = text.len() + tokens * BYTES_PER_TOKEN;
         let introspects = introspection::is_in(&parsed);
-        Ok(Document { parsed, introspects, arguments, bytes })
+        let plan = Plan::compile(&parsed, &self.limits);
+        Ok(Document { parsed, introspects, plan, arguments, bytes })
     }
 
     /// Validates a document together with the variables of a request, as far as that was not done

@@ -28,6 +28,7 @@ fn documents_of(entries: usize, bytes: u64) -> Documents {
         validator: Validator::new(limits()),
         persisted: Persisted::automatic(),
         cache: Cache::new(entries, bytes),
+        known: Counter::noop(),
     }
 }
 

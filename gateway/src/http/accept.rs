@@ -2,6 +2,27 @@
 
 use http::{HeaderMap, header};
 
+/// What `Accept` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Accept {
+    /// The media type of one answer; `None` where the client takes neither.
+    pub media: Option<Media>,
+    pub events: Events,
+}
+
+impl Accept {
+    pub fn of(headers: &HeaderMap) -> Self {
+        if !headers.contains_key(header::ACCEPT) {
+            return Self { media: Some(Media::Json), events: Events::No };
+        }
+        let offered = headers.get_all(header::ACCEPT).iter();
+        let offered = offered.filter_map(|value| value.to_str().ok());
+        let ranges: Vec<_> =
+            offered.flat_map(|value| value.split(',')).filter_map(Range::parse).collect();
+        Self { media: Media::negotiate(&ranges), events: Events::negotiate(&ranges) }
+    }
+}
+
 /// A media type that answers can have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Media {
@@ -21,13 +42,9 @@ impl Media {
 
     /// The one that `Accept` prefers; `None` where it takes neither. Without preference it is
     /// JSON, as clients from before the specification expect it, unless the other is named.
-    pub fn negotiate(headers: &HeaderMap) -> Option<Self> {
-        if !headers.contains_key(header::ACCEPT) {
-            return Some(Self::Json);
-        }
-        let ranges = ranges(headers);
-        let named = best(&ranges, "graphql-response+json");
-        let json = best(&ranges, "json");
+    fn negotiate(ranges: &[Range<'_>]) -> Option<Self> {
+        let named = best(ranges, "graphql-response+json");
+        let json = best(ranges, "json");
         match (named, json) {
             (Some(named), Some(json)) if named.is_exact && named.quality >= json.quality => {
                 Some(Self::GraphqlResponse)
@@ -54,11 +71,10 @@ pub(crate) enum Events {
 }
 
 impl Events {
-    pub fn negotiate(headers: &HeaderMap) -> Self {
-        let ranges = ranges(headers);
-        let named = ranges.iter().find(|r| r.main == "text" && r.sub == "event-stream");
+    fn negotiate(ranges: &[Range<'_>]) -> Self {
+        let named = ranges.iter().find(|range| range.is("text", "event-stream"));
         let Some(events) = named.filter(|range| range.quality > 0) else { return Self::No };
-        let json = ["graphql-response+json", "json"].map(|sub| best(&ranges, sub));
+        let json = ["graphql-response+json", "json"].map(|sub| best(ranges, sub));
         match json.into_iter().flatten().map(|json| json.quality).max() {
             Some(quality) if quality >= events.quality => Self::Possible,
             _ => Self::Preferred,
@@ -66,22 +82,16 @@ impl Events {
     }
 }
 
-fn ranges(headers: &HeaderMap) -> Vec<Range> {
-    let offered = headers.get_all(header::ACCEPT).iter();
-    let offered = offered.filter_map(|value| value.to_str().ok());
-    offered.flat_map(|value| value.split(',')).filter_map(Range::parse).collect()
-}
-
 /// One part of `Accept` (RFC 9110 §12.5.1).
-struct Range {
-    main: String,
-    sub: String,
+struct Range<'a> {
+    main: &'a str,
+    sub: &'a str,
     /// In thousandths.
     quality: u16,
 }
 
-impl Range {
-    fn parse(text: &str) -> Option<Self> {
+impl<'a> Range<'a> {
+    fn parse(text: &'a str) -> Option<Self> {
         let mut parts = text.split(';').map(str::trim);
         let (main, sub) = parts.next()?.split_once('/')?;
         let mut quality = 1000;
@@ -92,7 +102,12 @@ impl Range {
                 quality = (weight.clamp(0.0, 1.0) * 1000.0) as u16;
             }
         }
-        Some(Self { main: main.to_ascii_lowercase(), sub: sub.to_ascii_lowercase(), quality })
+        Some(Self { main, sub, quality })
+    }
+
+    /// Types are written in either case.
+    fn is(&self, main: &str, sub: &str) -> bool {
+        self.main.eq_ignore_ascii_case(main) && self.sub.eq_ignore_ascii_case(sub)
     }
 }
 
@@ -102,8 +117,8 @@ struct Match {
 }
 
 /// The most specific range that has `application/<sub>`; `None` where it is not acceptable.
-fn best(ranges: &[Range], sub: &str) -> Option<Match> {
-    let find = |main: &str, sub: &str| ranges.iter().find(|r| r.main == main && r.sub == sub);
+fn best(ranges: &[Range<'_>], sub: &str) -> Option<Match> {
+    let find = |main: &str, sub: &str| ranges.iter().find(|range| range.is(main, sub));
     let (range, is_exact) = match find("application", sub) {
         Some(range) => (range, true),
         None => (find("application", "*").or_else(|| find("*", "*"))?, false),
@@ -117,7 +132,7 @@ mod tests {
 
     fn negotiate(accept: &[&str]) -> Option<Media> {
         let pairs = accept.iter().map(|value| (header::ACCEPT, value.parse().unwrap()));
-        Media::negotiate(&pairs.collect())
+        Accept::of(&pairs.collect()).media
     }
 
     #[test]
@@ -138,9 +153,9 @@ mod tests {
             ("", Events::No),
         ] {
             let headers = [(header::ACCEPT, accept.parse().unwrap())].into_iter().collect();
-            assert_eq!(Events::negotiate(&headers), expected, "{accept}");
+            assert_eq!(Accept::of(&headers).events, expected, "{accept}");
         }
-        assert_eq!(Events::negotiate(&HeaderMap::new()), Events::No);
+        assert_eq!(Accept::of(&HeaderMap::new()).events, Events::No);
     }
 
     #[test]

@@ -14,6 +14,9 @@ use crate::rate::Allowance;
 /// Seconds after which to try again what is overloaded or away.
 const RETRY_AFTER_SECONDS: u64 = 1;
 
+/// Headers that most responses have in the end.
+const HEADERS: usize = 10;
+
 /// A refusal of a request as such, before any GraphQL.
 #[derive(Debug)]
 pub(crate) struct Refusal {
@@ -98,9 +101,19 @@ fn status(media: Media, answer: &Answer) -> StatusCode {
 
 fn encode(status: StatusCode, media: Media, answer: &Answer) -> Response<Bytes> {
     let body = serde_json::to_vec(answer).expect("answers have string keys and no failing values");
+    carry(status, media, body)
+}
+
+/// The response that carries an answer without errors, which is JSON already.
+pub(super) fn respond_json(media: Media, answer: Vec<u8>) -> Response<Bytes> {
+    carry(StatusCode::OK, media, answer)
+}
+
+fn carry(status: StatusCode, media: Media, body: Vec<u8>) -> Response<Bytes> {
     let mut response = Response::new(Bytes::from(body));
     *response.status_mut() = status;
     let headers = response.headers_mut();
+    headers.reserve(HEADERS);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(media.content_type()));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(VARY, HeaderValue::from_static("accept, authorization, x-api-key"));

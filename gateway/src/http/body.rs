@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
 use http::StatusCode;
 use tokio::time::timeout;
@@ -14,9 +14,9 @@ use super::answer::Refusal;
 const PATIENCE: u64 = 8;
 
 /// The body, where it comes within `wait` and has at most `max` bytes.
-pub(super) async fn read<S, B>(body: S, max: u64, wait: Duration) -> Result<BytesMut, Refusal>
+pub(super) async fn read<S, B, E>(body: S, max: u64, wait: Duration) -> Result<Bytes, Refusal>
 where
-    S: Stream<Item = Result<B, warp::Error>>,
+    S: Stream<Item = Result<B, E>>,
     B: Buf,
 {
     match timeout(wait, collect(body, max)).await {
@@ -28,38 +28,38 @@ where
     }
 }
 
-async fn collect<S, B>(body: S, max: u64) -> Result<BytesMut, Refusal>
+async fn collect<S, B, E>(body: S, max: u64) -> Result<Bytes, Refusal>
 where
-    S: Stream<Item = Result<B, warp::Error>>,
+    S: Stream<Item = Result<B, E>>,
     B: Buf,
 {
     let mut body = std::pin::pin!(body);
-    let (mut read, mut size) = (BytesMut::new(), 0u64);
+    // Nearly all come in one part, which is not copied.
+    let (mut first, mut rest, mut size) = (Bytes::new(), BytesMut::new(), 0u64);
     while let Some(part) = body.next().await {
         let Ok(mut part) = part else {
             let message = "the body of the request broke off";
             return Err(Refusal::new(StatusCode::BAD_REQUEST, message));
         };
-        size += part.remaining() as u64;
+        let length = part.remaining();
+        size += length as u64;
         if size > max.saturating_mul(PATIENCE) {
             break;
         }
         if size > max {
-            read.clear();
-            continue;
-        }
-        while part.has_remaining() {
-            let chunk = part.chunk();
-            let length = chunk.len();
-            read.extend_from_slice(chunk);
-            part.advance(length);
+            (first, rest) = (Bytes::new(), BytesMut::new());
+        } else if size == length as u64 {
+            first = part.copy_to_bytes(length);
+        } else {
+            rest.extend_from_slice(&std::mem::take(&mut first));
+            rest.put(part);
         }
     }
     if size > max {
         let message = "the body of the request is too large";
         return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, message));
     }
-    Ok(read)
+    Ok(if rest.is_empty() { first } else { rest.freeze() })
 }
 
 #[cfg(test)]
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     async fn status(parts: usize, size: usize) -> Result<usize, StatusCode> {
-        let part = move |_| Ok::<_, warp::Error>(bytes::Bytes::from(vec![b'x'; size]));
+        let part = move |_| Ok::<_, ()>(Bytes::from(vec![b'x'; size]));
         let read = collect(stream::iter((0..parts).map(part)), 1000).await;
         read.map(|body| body.len()).map_err(|refusal| refusal.status)
     }
@@ -84,7 +84,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_that_does_not_come_is_not_waited_for() {
-        let never = stream::pending::<Result<bytes::Bytes, warp::Error>>();
+        let never = stream::pending::<Result<Bytes, ()>>();
         let refusal = read(never, 1000, Duration::from_millis(1)).await.unwrap_err();
         assert_eq!(refusal.status, StatusCode::REQUEST_TIMEOUT);
     }

@@ -22,5 +22,5 @@ pub(crate) use client::Proxies;
 pub(crate) use compression::compressed;
 pub(crate) use cors::Cors;
 pub(crate) use edge::{Edge, Sender};
-pub(crate) use routes::{Gateway, routes};
+pub(crate) use routes::{Gateway, service};
 pub(crate) use sse::Streams;

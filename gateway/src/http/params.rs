@@ -6,6 +6,7 @@ use async_graphql::Variables;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use crate::failure::{Code, Failure};
 use crate::params::{Params, Wire, problem};
@@ -29,10 +30,18 @@ pub(super) fn is_json(headers: &HeaderMap) -> bool {
         })
 }
 
+/// The body of a POST with its variables as they came, where it is an object of the right types.
+pub(super) fn raw(body: &[u8]) -> Option<Wire<&RawValue>> {
+    if is_list(body) { None } else { serde_json::from_slice(body).ok() }
+}
+
+fn is_list(body: &[u8]) -> bool {
+    body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[')
+}
+
 /// From the body of a POST.
 pub(super) fn of_body(body: &[u8]) -> Result<Params, Failure> {
-    let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
-    if first == Some(&b'[') {
+    if is_list(body) {
         return Err(bad("a batch of requests is not taken; send them one by one".into()));
     }
     serde_json::from_slice(body).map_err(|error| {
@@ -58,7 +67,7 @@ pub(super) fn of_query(query: &str) -> Result<Params, Failure> {
         query: found.remove("query"),
         document_id: found.remove("documentId"),
         operation_name: found.remove("operationName").filter(|name| !name.is_empty()),
-        variables: variables.unwrap_or_default(),
+        variables,
         extensions: json(found.get("extensions"), "extensions")?,
     };
     Params::try_from(wire)

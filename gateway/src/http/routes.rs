@@ -1,31 +1,41 @@
 //! Which request goes where.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use async_graphql::parser::types::OperationType;
 use bytes::{Buf, Bytes};
-use futures_util::future::BoxFuture;
-use futures_util::{FutureExt, Stream};
+use futures_util::future::{BoxFuture, Either};
+use futures_util::{FutureExt, Stream, ready, stream};
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING};
 use http::{HeaderMap, Method, Response, StatusCode};
+use http_body::{Body, Frame};
+use hyper::body::Incoming;
+use tower::Service;
 use tracing::error;
 use warp::filters::path::FullPath;
 use warp::{Filter, Rejection, Reply};
 
-use super::accept::{Events, Media};
+use super::accept::{Accept, Events, Media};
 use super::access_log::Learnt;
-use super::answer::{Refusal, respond};
+use super::answer::{Refusal, respond, respond_json};
 use super::{Cors, Sender, body, params, sse};
-use crate::auth::{Auth, Credential, Grant};
+use crate::auth::{Auth, Caller, Credential, Grant};
 use crate::execute::Executor;
 use crate::failure::{Code, Failure};
 use crate::params::Params;
+use crate::plan::Planned;
 use crate::rate::{Prepaid, Rates};
 use crate::schema::Asker;
 use crate::{graphiql, ws};
+
+/// Where GraphQL is.
+const PATH: &str = "/graphql";
 
 /// What the routes need.
 pub(crate) struct Gateway {
@@ -47,14 +57,64 @@ pub(crate) struct Gateway {
 struct Request<S> {
     sender: Sender,
     method: Method,
-    path: FullPath,
+    path: Cow<'static, str>,
     query: String,
     headers: HeaderMap,
     body: S,
 }
 
+/// Answers requests. What a busy gateway is asked for goes past warp, whose filters cost more than
+/// what they lead to.
+pub(crate) fn service(
+    gateway: Arc<Gateway>,
+) -> impl Service<
+    http::Request<Incoming>,
+    Response = warp::reply::Response,
+    Error = Infallible,
+    Future: Send,
+> + Clone {
+    let others = warp::service(routes(gateway.clone()));
+    // Together, because each request clones them.
+    let shared = Arc::new((gateway, others));
+    tower::service_fn(move |request: http::Request<Incoming>| {
+        let shared = shared.clone();
+        if request.method() != Method::POST || request.uri().path() != PATH {
+            return Either::Left(Box::pin(shared.1.clone().call(request)));
+        }
+        // In a box: it is large, and is handed from layer to layer.
+        Either::Right(Box::pin(async move {
+            let (head, body) = request.into_parts();
+            let request = Request {
+                sender: *head.extensions.get().expect("the edge has put it there"),
+                method: head.method,
+                path: PATH.into(),
+                query: String::new(),
+                headers: head.headers,
+                body: parts(body),
+            };
+            Ok(shared.0.respond(request).await)
+        }))
+    })
+}
+
+/// The data of a body.
+fn parts(mut body: Incoming) -> impl Stream<Item = hyper::Result<Bytes>> {
+    stream::poll_fn(move |context| {
+        loop {
+            let frame = ready!(Pin::new(&mut body).poll_frame(context));
+            match frame.map(|frame| frame.map(Frame::into_data)) {
+                None => return Poll::Ready(None),
+                Some(Ok(Ok(data))) => return Poll::Ready(Some(Ok(data))),
+                // Trailers.
+                Some(Ok(Err(_))) => {}
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+            }
+        }
+    })
+}
+
 /// All routes. What is refused is refused as JSON, too.
-pub(crate) fn routes(
+fn routes(
     gateway: Arc<Gateway>,
 ) -> impl Filter<Extract = (impl Reply,), Error = Infallible> + Clone {
     let sockets = gateway.clone();
@@ -69,25 +129,11 @@ pub(crate) fn routes(
         .and(query)
         .and(warp::header::headers_cloned())
         .and(warp::body::stream())
-        .then(move |sender, method, path, query, headers, body| {
-            let gateway = gateway.clone();
+        .then(move |sender, method, path: FullPath, query, headers, body| {
+            let (gateway, path) = (gateway.clone(), path.as_str().to_owned().into());
             async move {
                 let request = Request { sender, method, path, query, headers, body };
-                let media = Media::negotiate(&request.headers).unwrap_or(Media::Json);
-                let mut learnt = Learnt::default();
-                let serving = AssertUnwindSafe(gateway.serve(request, &mut learnt));
-                let served = serving.catch_unwind().await.unwrap_or_else(|_| {
-                    error!("serving a request panicked");
-                    Err(Failure::internal().into())
-                });
-                let mut response = served.unwrap_or_else(|refusal| {
-                    learnt.code = Some(refusal.failure.code);
-                    refusal.respond(media).into_response()
-                });
-                if gateway.has_access_log {
-                    response.extensions_mut().insert(learnt);
-                }
-                response
+                gateway.respond(request).await
             }
         });
     socket.or(plain).recover(refuse)
@@ -100,17 +146,40 @@ async fn refuse(_: Rejection) -> Result<Response<Bytes>, Infallible> {
 }
 
 impl Gateway {
-    async fn serve<S, B>(
+    async fn respond<S, B, E>(&self, request: Request<S>) -> warp::reply::Response
+    where
+        S: Stream<Item = Result<B, E>>,
+        B: Buf,
+    {
+        let accept = Accept::of(&request.headers);
+        let mut learnt = Learnt::default();
+        let serving = AssertUnwindSafe(self.serve(request, accept, &mut learnt));
+        let served = serving.catch_unwind().await.unwrap_or_else(|_| {
+            error!("serving a request panicked");
+            Err(Failure::internal().into())
+        });
+        let mut response = served.unwrap_or_else(|refusal| {
+            learnt.code = Some(refusal.failure.code);
+            refusal.respond(accept.media.unwrap_or(Media::Json)).into_response()
+        });
+        if self.has_access_log {
+            response.extensions_mut().insert(learnt);
+        }
+        response
+    }
+
+    async fn serve<S, B, E>(
         &self,
         request: Request<S>,
+        accept: Accept,
         learnt: &mut Learnt,
     ) -> Result<warp::reply::Response, Refusal>
     where
-        S: Stream<Item = Result<B, warp::Error>>,
+        S: Stream<Item = Result<B, E>>,
         B: Buf,
     {
-        match request.path.as_str() {
-            "/graphql" => self.graphql(request, learnt).await,
+        match &*request.path {
+            PATH => self.graphql(request, accept, learnt).await,
             "/" if self.has_page => match request.method {
                 Method::GET | Method::HEAD => Ok(graphiql::page().into_response()),
                 _ => Err(Refusal::method("GET, HEAD", "this page is there to be read")),
@@ -119,13 +188,14 @@ impl Gateway {
         }
     }
 
-    async fn graphql<S, B>(
+    async fn graphql<S, B, E>(
         &self,
         request: Request<S>,
+        accept: Accept,
         learnt: &mut Learnt,
     ) -> Result<warp::reply::Response, Refusal>
     where
-        S: Stream<Item = Result<B, warp::Error>>,
+        S: Stream<Item = Result<B, E>>,
         B: Buf,
     {
         let Request { sender, method, query, headers, body, .. } = request;
@@ -134,8 +204,8 @@ impl Gateway {
             Method::GET => false,
             _ => return Err(Refusal::method("GET, POST", "GraphQL takes GET and POST")),
         };
-        let events = Events::negotiate(&headers);
-        let media = match Media::negotiate(&headers) {
+        let Accept { media, events } = accept;
+        let media = match media {
             Some(media) => media,
             None if events != Events::No => Media::Json,
             None => {
@@ -157,19 +227,59 @@ impl Gateway {
         let caller = grant.as_ref().map(|grant| grant.principal.clone());
         learnt.caller.clone_from(&caller);
         let left = self.rates.request(sender.address, &caller)?;
-        let params = if is_post {
-            let body = body::read(body, self.max_body, self.body_timeout).await?;
-            params::of_body(&body)?
-        } else {
-            params::of_query(&query)?
-        };
         let asker = Asker { caller, trace: sender.trace, prepaid: Prepaid::default() };
         let how = How { media, events, is_post };
-        let mut response = self.answer(how, params, asker, grant, learnt).await?;
+        let mut response = if is_post {
+            let body = body::read(body, self.max_body, self.body_timeout).await?;
+            match self.plan(&how, &body, &asker.caller, learnt) {
+                Some(planned) => self.answer_plan(media, planned, asker, learnt).await,
+                None => {
+                    let params = params::of_body(&body)?;
+                    Box::pin(self.answer(how, params, asker, grant, learnt)).await?
+                }
+            }
+        } else {
+            let params = params::of_query(&query)?;
+            Box::pin(self.answer(how, params, asker, grant, learnt)).await?
+        };
         if let Some(left) = left {
             response.headers_mut().extend(left.fields());
         }
         Ok(response)
+    }
+
+    /// The request of a POST as one that has a plan.
+    fn plan(
+        &self,
+        how: &How,
+        body: &[u8],
+        caller: &Caller,
+        learnt: &mut Learnt,
+    ) -> Option<Planned> {
+        if how.events == Events::Preferred {
+            return None;
+        }
+        let wire = params::raw(body)?;
+        let name = self.has_access_log.then(|| wire.operation_name.clone()).flatten();
+        let planned = self.executor.plan(wire, caller)?;
+        (learnt.operation, learnt.name) = (Some(OperationType::Mutation), name);
+        Some(planned)
+    }
+
+    async fn answer_plan(
+        &self,
+        media: Media,
+        planned: Planned,
+        asker: Asker,
+        learnt: &mut Learnt,
+    ) -> warp::reply::Response {
+        match self.executor.execute_plan(planned, &asker).await {
+            Ok(json) => respond_json(media, json).into_response(),
+            Err(answer) => {
+                learnt.code = answer.code();
+                respond(media, &answer).into_response()
+            }
+        }
     }
 
     /// What a credential gives whoever shows it.

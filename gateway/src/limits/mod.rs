@@ -55,6 +55,16 @@ impl Limits {
         expansion::check(document, self)
     }
 
+    /// Whether variables may have so many values within values.
+    pub fn take_depth(&self, depth: usize) -> bool {
+        depth <= self.variable_depth
+    }
+
+    /// Whether variables may have so many values.
+    pub fn take_values(&self, values: usize) -> bool {
+        values <= self.variable_values
+    }
+
     /// Looks at the variables of a request.
     pub fn check_variables(&self, variables: &Variables) -> Result<(), Failure> {
         variables::check(variables, self)

@@ -3,19 +3,18 @@
 use std::sync::Arc;
 
 use comanda_schemas::OrderId;
-use tokio::sync::watch;
+use tokio::sync::oneshot;
 
-use super::{Doubt, Outcome, Recent, Sighting, State};
+use super::{Doubt, Outcome, Recent, Sighting, State, Stored};
 use crate::place::{Known, Refused};
 
 /// How a placement ended.
 pub(crate) enum Ending {
-    /// By this request.
-    Placed(Known),
-    /// By another one before it, which asked for what has this fingerprint.
-    Earlier { fingerprint: Arc<str>, known: Known },
+    /// The order is placed: by this request, or by an earlier one, which may have asked for
+    /// something else.
+    Decided(Stored),
     /// It is stored, but not known to be the first.
-    Undecided { fingerprint: Arc<str>, known: Known, refused: Refused },
+    Undecided(Stored, Refused),
     /// Nothing was stored.
     Failed(Refused),
     /// It may be stored.
@@ -28,17 +27,16 @@ pub(crate) struct First {
     pub(super) id: OrderId,
     /// What it asks for.
     pub(super) fingerprint: Arc<str>,
-    pub(super) outcome: watch::Sender<Option<Outcome>>,
     /// What an earlier request of the same key has left open.
     pub(super) doubt: Option<Doubt>,
+    pub(super) is_finished: bool,
 }
 
 impl First {
-    /// What an earlier request stored without learning whether it was the first, and what it had
-    /// asked for.
-    pub fn stored(&self) -> Option<(Arc<str>, Known)> {
+    /// What an earlier request stored without learning whether it was the first.
+    pub fn stored(&self) -> Option<Stored> {
         match &self.doubt {
-            Some(Doubt::Stored(print, known)) => Some((print.clone(), known.clone())),
+            Some(Doubt::Stored(stored)) => Some(stored.clone()),
             Some(Doubt::Seen | Doubt::Sent) | None => None,
         }
     }
@@ -58,56 +56,71 @@ impl First {
     /// Tells those who wait, and remembers what later requests have to know; the outcome of the
     /// request itself.
     pub fn finish(mut self, ending: Ending) -> Outcome {
-        let own = self.fingerprint.clone();
         let outcome = match &ending {
-            Ending::Placed(known) => Ok(known.clone()),
-            Ending::Earlier { fingerprint, known } if *fingerprint == own => Ok(known.clone()),
-            Ending::Earlier { .. } => Err(Refused::Conflict),
-            Ending::Undecided { refused, .. }
-            | Ending::Failed(refused)
-            | Ending::Unknown(refused) => Err(refused.clone()),
-        };
-        match ending {
-            Ending::Placed(known) => self.settle(own, known),
-            Ending::Earlier { fingerprint, known } => self.settle(fingerprint, known),
-            Ending::Undecided { fingerprint, known, .. } => {
-                self.doubt = Some(Doubt::Stored(fingerprint, known));
+            Ending::Decided(stored) if stored.fingerprint == self.fingerprint => {
+                Ok(stored.known.clone())
             }
-            Ending::Unknown(_) => self.doubt = Some(Doubt::Sent),
-            Ending::Failed(_) => {}
+            Ending::Decided(_) => Err(Refused::Conflict),
+            Ending::Undecided(_, refused) | Ending::Failed(refused) | Ending::Unknown(refused) => {
+                Err(refused.clone())
+            }
+        };
+        let decided = match ending {
+            Ending::Decided(stored) => Some(stored),
+            Ending::Undecided(stored, _) => {
+                self.doubt = Some(Doubt::Stored(stored));
+                None
+            }
+            Ending::Unknown(_) => {
+                self.doubt = Some(Doubt::Sent);
+                None
+            }
+            Ending::Failed(_) => None,
+        };
+        self.is_finished = true;
+        for waiting in self.conclude(decided) {
+            // Whoever is gone has no use for it.
+            let _ = waiting.send(outcome.clone().map(Known::repeated));
         }
-        let told = outcome.clone().map(Known::repeated);
-        self.outcome.send_replace(Some(told));
         outcome
     }
 
-    fn settle(&self, fingerprint: Arc<str>, known: Known) {
-        if let Some(entry) = self.recent.table().entries.get_mut(&self.id) {
-            entry.fingerprint = Some(fingerprint);
-            entry.state = State::Stored(known.repeated());
-            entry.sighting = None;
+    /// Leaves in the table what was decided, or else what stays open, as far as there is anything
+    /// to know; those who wait.
+    fn conclude(&mut self, decided: Option<Stored>) -> Vec<oneshot::Sender<Outcome>> {
+        let mut table = self.recent.table();
+        let Some(entry) = table.entries.get_mut(&self.id) else { return Vec::new() };
+        let state = match (decided, self.doubt.take()) {
+            (Some(Stored { fingerprint, known }), _) => {
+                entry.fingerprint = Some(fingerprint);
+                entry.sighting = None;
+                Some(State::Stored(known.repeated()))
+            }
+            (None, Some(doubt @ (Doubt::Sent | Doubt::Stored(_)))) => Some(State::Open(doubt)),
+            (None, Some(Doubt::Seen) | None) if entry.sighting.is_some() => {
+                Some(State::Open(Doubt::Seen))
+            }
+            (None, Some(Doubt::Seen) | None) => None,
+        };
+        let before = match state {
+            Some(state) => Some(std::mem::replace(&mut entry.state, state)),
+            None => table.entries.remove(&self.id).map(|entry| entry.state),
+        };
+        match before {
+            Some(State::OnItsWay(waiting)) => waiting,
+            Some(State::Stored(_) | State::Open(_)) | None => Vec::new(),
         }
     }
 }
 
 impl Drop for First {
-    /// What is not decided stays open, as far as there is anything to know.
+    /// It was cut off, wherever it was: it may be sent.
     fn drop(&mut self) {
-        let mut table = self.recent.table();
-        let Some(entry) = table.entries.get_mut(&self.id) else { return };
-        if !matches!(entry.state, State::OnItsWay(_)) {
-            return;
-        }
-        // Without an outcome its task was cut off, wherever it was.
-        let cut_off = self.outcome.borrow().is_none().then_some(Doubt::Sent);
-        match self.doubt.take().or(cut_off) {
-            Some(doubt @ (Doubt::Sent | Doubt::Stored(..))) => entry.state = State::Open(doubt),
-            Some(Doubt::Seen) | None if entry.sighting.is_some() => {
-                entry.state = State::Open(Doubt::Seen);
+        if !self.is_finished {
+            if !matches!(self.doubt, Some(Doubt::Stored(_))) {
+                self.doubt = Some(Doubt::Sent);
             }
-            Some(Doubt::Seen) | None => {
-                table.entries.remove(&self.id);
-            }
+            self.conclude(None);
         }
     }
 }

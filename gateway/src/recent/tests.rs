@@ -22,6 +22,10 @@ fn known(offset: i64) -> Known {
     Known::again(timestamp, at, "c")
 }
 
+fn placed(offset: i64) -> Ending {
+    Ending::Decided(Stored { fingerprint: print("a"), known: known(offset) })
+}
+
 fn unknown() -> Ending {
     Ending::Unknown(Refused::Failed(Failure::new(Code::OutcomeUnknown, "no answer")))
 }
@@ -44,7 +48,7 @@ async fn the_second_waits_for_the_first_and_gets_its_outcome() {
     let leader = first(recent.enter(id(1), &print("a")));
     let Entered::Waiting(waiting) = recent.enter(id(1), &print("a")) else { panic!("no wait") };
     let waiting = tokio::spawn(waiting);
-    let _ = leader.finish(Ending::Placed(known(7)));
+    let _ = leader.finish(placed(7));
     assert_eq!(waiting.await.unwrap().unwrap().at.offset, 7);
     let Entered::Known(again) = recent.enter(id(1), &print("a")) else { panic!("forgotten") };
     assert_eq!(again.at.offset, 7);
@@ -56,7 +60,7 @@ fn the_same_key_with_other_content_is_a_conflict_on_its_way_and_after() {
     let recent = recent(10);
     let leader = first(recent.enter(id(1), &print("a")));
     assert!(matches!(recent.enter(id(1), &print("b")), Entered::Conflict));
-    let _ = leader.finish(Ending::Placed(known(7)));
+    let _ = leader.finish(placed(7));
     assert!(matches!(recent.enter(id(1), &print("b")), Entered::Conflict));
     assert!(matches!(recent.enter(id(2), &print("b")), Entered::First(_)));
 }
@@ -85,8 +89,8 @@ async fn those_who_wait_for_one_that_vanishes_learn_that_nobody_knows() {
 #[test]
 fn it_is_full_until_the_store_has_passed_the_oldest() {
     let recent = recent(2);
-    let _ = first(recent.enter(id(1), &print("a"))).finish(Ending::Placed(known(1)));
-    let _ = first(recent.enter(id(2), &print("a"))).finish(Ending::Placed(known(2)));
+    let _ = first(recent.enter(id(1), &print("a"))).finish(placed(1));
+    let _ = first(recent.enter(id(2), &print("a"))).finish(placed(2));
     assert!(matches!(recent.enter(id(3), &print("a")), Entered::Full));
     recent.sweep(|_, offset| offset < 1);
     assert!(matches!(recent.enter(id(3), &print("a")), Entered::Full));
@@ -101,7 +105,7 @@ fn what_is_on_its_way_is_never_swept() {
     let leader = first(recent.enter(id(1), &print("a")));
     recent.sweep(|_, _| true);
     assert!(matches!(recent.enter(id(1), &print("a")), Entered::Waiting(_)));
-    let _ = leader.finish(Ending::Placed(known(1)));
+    let _ = leader.finish(placed(1));
     recent.sweep(|_, _| true);
     assert!(recent.is_empty());
 }
@@ -109,7 +113,7 @@ fn what_is_on_its_way_is_never_swept() {
 #[test]
 fn age_ends_what_the_store_never_passes() {
     let recent = Arc::new(Recent::new(10, Duration::ZERO));
-    let _ = first(recent.enter(id(1), &print("a"))).finish(Ending::Placed(known(1)));
+    let _ = first(recent.enter(id(1), &print("a"))).finish(placed(1));
     recent.sweep(|_, _| false);
     assert!(recent.is_empty());
 }
@@ -119,7 +123,7 @@ fn a_placement_that_failed_and_came_again_is_not_swept_in_its_old_place() {
     let recent = recent(10);
     let failed = Ending::Failed(Refused::Failed(Failure::new(Code::Overloaded, "full")));
     let _ = first(recent.enter(id(1), &print("a"))).finish(failed);
-    let _ = first(recent.enter(id(1), &print("a"))).finish(Ending::Placed(known(1)));
+    let _ = first(recent.enter(id(1), &print("a"))).finish(placed(1));
     recent.sweep(|_, _| false);
     assert!(recent.stored(id(1)).is_some());
 }
@@ -143,7 +147,7 @@ fn a_record_in_the_log_decides_what_was_in_doubt() {
     recent.saw(id(1), seen(7));
     let again = first(recent.enter(id(1), &print("b")));
     assert_eq!(again.sighting().unwrap().offset, 7);
-    let found = Ending::Earlier { fingerprint: print("a"), known: known(7) };
+    let found = placed(7);
     assert_eq!(again.finish(found).unwrap_err(), Refused::Conflict);
     let Entered::Known(known) = recent.enter(id(1), &print("a")) else { panic!("forgotten") };
     assert_eq!(known.at.offset, 7);
@@ -163,7 +167,7 @@ fn the_first_record_in_the_log_counts_whoever_placed_it() {
     assert!(own.sighting().is_some());
     own.dismiss(&sighting);
     assert!(own.sighting().is_none());
-    assert!(own.finish(Ending::Placed(known(3))).is_ok());
+    assert!(own.finish(placed(3)).is_ok());
     recent.saw(id(1), seen(10));
     assert!(matches!(recent.enter(id(1), &print("b")), Entered::Conflict));
 }
@@ -185,12 +189,12 @@ fn an_order_that_only_the_log_tells_of_is_open_to_every_request() {
 fn one_that_is_stored_and_not_decided_is_not_published_again() {
     let recent = recent(10);
     let refused = Refused::Failed(Failure::new(Code::OutcomeUnknown, "not decided"));
-    let undecided = Ending::Undecided { fingerprint: print("a"), known: known(7), refused };
+    let undecided = Ending::Undecided(Stored { fingerprint: print("a"), known: known(7) }, refused);
     assert!(first(recent.enter(id(1), &print("a"))).finish(undecided).is_err());
     let again = first(recent.enter(id(1), &print("b")));
-    let (fingerprint, known) = again.stored().unwrap();
-    assert_eq!((&*fingerprint, known.at.offset), ("a", 7));
-    assert!(again.finish(Ending::Earlier { fingerprint, known }).is_err());
+    let stored = again.stored().unwrap();
+    assert_eq!((&*stored.fingerprint, stored.known.at.offset), ("a", 7));
+    assert!(again.finish(Ending::Decided(stored)).is_err());
     assert!(matches!(recent.enter(id(1), &print("a")), Entered::Known(_)));
 }
 
@@ -202,7 +206,7 @@ fn what_is_in_doubt_holds_up_nobody_and_ends_with_its_age() {
     }
     assert!(matches!(recent.enter(id(3), &print("a")), Entered::Full));
     recent.sweep(|_, _| false);
-    assert!(first(recent.enter(id(3), &print("a"))).finish(Ending::Placed(known(1))).is_ok());
+    assert!(first(recent.enter(id(3), &print("a"))).finish(placed(1)).is_ok());
     recent.sweep(|_, _| true);
     assert!(recent.stored(id(3)).is_none());
     assert!(matches!(recent.enter(id(2), &print("b")), Entered::Conflict), "remembered");

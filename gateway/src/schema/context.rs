@@ -40,7 +40,7 @@ pub(crate) struct House {
 
 impl House {
     pub fn of<'c>(context: &'c Context<'_>) -> &'c Self {
-        context.data_unchecked()
+        context.data_unchecked::<Arc<Self>>()
     }
 
     /// The order, where there is one that `principal` may see. Another's order takes no longer than

@@ -4,11 +4,13 @@ mod change;
 mod connection;
 mod context;
 pub(crate) mod inputs;
-mod mutation;
+pub(crate) mod mutation;
 pub(crate) mod outputs;
 mod query;
 pub(crate) mod scalars;
 mod subscription;
+
+use std::sync::Arc;
 
 use async_graphql::registry::Registry;
 use async_graphql::{
@@ -25,7 +27,7 @@ pub(crate) type Schema = async_graphql::Schema<Query, Mutation, Subscription>;
 
 /// The schema over a house, for documents that are known to be valid: it checks their complexity
 /// and their depth, and nothing else.
-pub(crate) fn build(house: House) -> Schema {
+pub(crate) fn build(house: Arc<House>) -> Schema {
     let limits = house.limits;
     bounded(limits).data(house).validation_mode(ValidationMode::Fast).finish()
 }

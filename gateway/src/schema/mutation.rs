@@ -22,11 +22,11 @@ pub(crate) struct Mutation;
 #[graphql(serial)]
 pub(crate) struct PlaceOrderPayload {
     /// The order; null where it was not placed.
-    order: Option<Order>,
+    pub order: Option<Order>,
     /// Where the event is stored that placed it.
-    receipt: Option<Receipt>,
+    pub receipt: Option<Receipt>,
     /// What keeps it from being placed; empty where it was.
-    errors: Vec<UserError>,
+    pub errors: Vec<UserError>,
 }
 
 /// Placing and changing orders. What is answered with a receipt is stored.
@@ -39,14 +39,7 @@ impl Mutation {
         context: &Context<'_>,
         #[graphql(desc = "The order.")] input: PlaceOrderInput,
     ) -> Result<PlaceOrderPayload, Failure> {
-        let (asker, house) = (Asker::of(context), House::of(context));
-        let principal = asker.principal()?;
-        house.rates.orders(principal, &asker.prepaid, 1)?;
-        match place(house, asker, principal, input, &["input"]).await {
-            Err(Refusal::Failed(failure)) => Err(failure),
-            Err(Refusal::Wrong(errors)) => Ok(PlaceOrderPayload::refused(errors)),
-            Ok(placed) => Ok(placed.into()),
-        }
+        place_order(House::of(context), Asker::of(context), input).await
     }
 
     /// Places many orders, each with its own outcome, in the order of the inputs. Failures of the
@@ -58,26 +51,7 @@ impl Mutation {
         #[graphql(desc = "The orders, 100 at most where the gateway is not set up otherwise.")]
         inputs: Vec<PlaceOrderInput>,
     ) -> Result<Vec<PlaceOrderPayload>, Failure> {
-        let (asker, house) = (Asker::of(context), House::of(context));
-        let principal = asker.principal()?;
-        let max = house.limits.max_batch;
-        if inputs.len() > max {
-            let message = format!("placeOrders takes at most {max} orders at one time");
-            return Err(Failure::new(Code::LimitExceeded, message));
-        }
-        house.rates.orders(principal, &asker.prepaid, inputs.len())?;
-        let placing = inputs.into_iter().enumerate().map(async |(n, input)| {
-            let n = n.to_string();
-            let at = ["inputs", n.as_str()];
-            match place(house, asker, principal, input, &at).await {
-                Err(Refusal::Failed(failure)) => {
-                    PlaceOrderPayload::refused(vec![UserError::of_failure(failure, &at)])
-                }
-                Err(Refusal::Wrong(errors)) => PlaceOrderPayload::refused(errors),
-                Ok(placed) => placed.into(),
-            }
-        });
-        Ok(join_all(placing).await)
+        place_orders(House::of(context), Asker::of(context), inputs).await
     }
 
     /// Changes an order. Before a charge, lines, payment method, contact and note can change, and
@@ -115,6 +89,48 @@ impl Mutation {
         let ask = Ask::retry(input, &["input"]);
         Ok(change::change(house, asker, "retry", ask).await?.into())
     }
+}
+
+/// What `placeOrder` does.
+pub(crate) async fn place_order(
+    house: &House,
+    asker: &Asker,
+    input: PlaceOrderInput,
+) -> Result<PlaceOrderPayload, Failure> {
+    let principal = asker.principal()?;
+    house.rates.orders(principal, &asker.prepaid, 1)?;
+    match place(house, asker, principal, input, &["input"]).await {
+        Err(Refusal::Failed(failure)) => Err(failure),
+        Err(Refusal::Wrong(errors)) => Ok(PlaceOrderPayload::refused(errors)),
+        Ok(placed) => Ok(placed.into()),
+    }
+}
+
+/// What `placeOrders` does.
+pub(crate) async fn place_orders(
+    house: &House,
+    asker: &Asker,
+    inputs: Vec<PlaceOrderInput>,
+) -> Result<Vec<PlaceOrderPayload>, Failure> {
+    let principal = asker.principal()?;
+    let max = house.limits.max_batch;
+    if inputs.len() > max {
+        let message = format!("placeOrders takes at most {max} orders at one time");
+        return Err(Failure::new(Code::LimitExceeded, message));
+    }
+    house.rates.orders(principal, &asker.prepaid, inputs.len())?;
+    let placing = inputs.into_iter().enumerate().map(async |(n, input)| {
+        let n = n.to_string();
+        let at = ["inputs", n.as_str()];
+        match place(house, asker, principal, input, &at).await {
+            Err(Refusal::Failed(failure)) => {
+                PlaceOrderPayload::refused(vec![UserError::of_failure(failure, &at)])
+            }
+            Err(Refusal::Wrong(errors)) => PlaceOrderPayload::refused(errors),
+            Ok(placed) => placed.into(),
+        }
+    });
+    Ok(join_all(placing).await)
 }
 
 /// Why an order was not placed.
@@ -161,7 +177,7 @@ impl PlaceOrderPayload {
 
 impl From<Placed> for PlaceOrderPayload {
     fn from(placed: Placed) -> Self {
-        let receipt = Some(Receipt::from(&placed.receipt));
+        let receipt = Some(Receipt(placed.receipt));
         Self { order: Some(placed.order.into()), receipt, errors: Vec::new() }
     }
 }

@@ -1,6 +1,6 @@
 //! Orders as GraphQL shows them.
 
-use async_graphql::{Enum, ID, SimpleObject};
+use async_graphql::{Enum, ID, Object, SimpleObject};
 use comanda_schemas::{FailureReason as Reason, NotificationEventType};
 use comanda_store::{NotificationView, OrderView, PaymentView, Recorded};
 
@@ -88,6 +88,12 @@ pub(crate) enum OrderEventType {
     /// A change was not made: it came after the charge, after a cancellation, or after another
     /// change to the same version. The detail says which.
     ChangeRejected,
+    /// A request was sent to the payment provider and nobody can tell yet what came of it.
+    PaymentInDoubt,
+    /// The payment provider told later how the payment ended.
+    PaymentReported,
+    /// An operator said how the payment ended.
+    PaymentResolved,
     /// The customer was told.
     NotificationSent,
     /// The customer could not be told.
@@ -222,32 +228,37 @@ pub(crate) struct TimelineEntry {
     pub receipt: Option<Receipt>,
 }
 
+/// The type `Receipt`.
+#[derive(Debug, Clone)]
+pub(crate) struct Receipt(pub Recorded);
+
 /// Where an event is stored on Kafka. Whoever has it knows that all in-sync replicas have the
 /// event.
-#[derive(SimpleObject, Debug, Clone)]
-#[graphql(serial)]
-pub(crate) struct Receipt {
+#[Object(serial)]
+impl Receipt {
     /// Topic.
-    pub topic: String,
-    /// Partition of the topic.
-    pub partition: i32,
-    /// Offset in the partition.
-    pub offset: Long,
-    /// Timestamp of the record.
-    pub timestamp: DateTime,
-    /// All of this as one word: a query that is given it waits until it can see the event.
-    pub token: String,
-}
+    async fn topic(&self) -> &str {
+        &self.0.topic
+    }
 
-impl From<&Recorded> for Receipt {
-    fn from(at: &Recorded) -> Self {
-        Self {
-            topic: at.topic.clone(),
-            partition: at.partition,
-            offset: at.offset.into(),
-            timestamp: at.timestamp.into(),
-            token: receipt::token(at),
-        }
+    /// Partition of the topic.
+    async fn partition(&self) -> i32 {
+        self.0.partition
+    }
+
+    /// Offset in the partition.
+    async fn offset(&self) -> Long {
+        self.0.offset.into()
+    }
+
+    /// Timestamp of the record.
+    async fn timestamp(&self) -> DateTime {
+        self.0.timestamp.into()
+    }
+
+    /// All of this as one word: a query that is given it waits until it can see the event.
+    async fn token(&self) -> String {
+        receipt::token(&self.0)
     }
 }
 
@@ -270,7 +281,7 @@ impl From<OrderView> for Order {
             payment: view.payment.into(),
             notifications: view.notifications.into_iter().map(Notification::from).collect(),
             timeline: view.timeline.into_iter().map(TimelineEntry::from).collect(),
-            receipt: Receipt::from(&view.receipt),
+            receipt: Receipt(view.receipt),
         }
     }
 }
@@ -326,7 +337,7 @@ impl From<comanda_store::TimelineEntry> for TimelineEntry {
             at: entry.at.into(),
             detail: entry.detail,
             event_id: entry.event_id.to_string().into(),
-            receipt: Some(Receipt::from(&entry.recorded)),
+            receipt: Some(Receipt(entry.recorded)),
         }
     }
 }

@@ -37,10 +37,12 @@ impl Owners {
         }
         let owner: Arc<str> = match event {
             AnyEvent::Order(event) => event.customer_id.as_str().into(),
-            AnyEvent::Payment(_) | AnyEvent::Notification(_) => match self.store.order(id).await? {
-                Some(order) => order.customer_id.into(),
-                None => return Ok(None),
-            },
+            AnyEvent::Payment(_) | AnyEvent::Notification(_) | AnyEvent::Report(_) => {
+                match self.store.order(id).await? {
+                    Some(order) => order.customer_id.into(),
+                    None => return Ok(None),
+                }
+            }
         };
         self.known().insert(id, owner.clone(), HALF);
         Ok(Some(owner))

@@ -11,7 +11,7 @@ use comanda_schemas::headers::error_chain;
 use comanda_schemas::scan::{is_passing, partitions, reader_config};
 use comanda_schemas::{
     ClientLog, Event, KafkaOptions, NotificationEvent, OrderEvent, OrderId, PaymentEvent,
-    ReadError, Registry, Topic, TopicNames,
+    PaymentReport, ReadError, Registry, Topic, TopicNames,
 };
 use comanda_store::{AnyEvent, Position, Store};
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -64,7 +64,7 @@ fn topics(names: &TopicNames) -> HashMap<String, Topic> {
     Topic::ALL.into_iter().map(|topic| (names.name(topic), topic)).collect()
 }
 
-/// A consumer of all partitions of the three topics, and where it stands.
+/// A consumer of all partitions of all topics, and where it stands.
 fn open(parts: &Parts, positions: &[Position]) -> KafkaResult<(BaseConsumer<ClientLog>, Start)> {
     let group = format!("{}comanda-gateway", parts.names.prefix);
     let mut config = reader_config(&parts.kafka, "gateway-updates", &group);
@@ -134,6 +134,7 @@ impl Reading<'_> {
             Topic::Notifications => {
                 self.decode::<NotificationEvent>(value, at)?.map(AnyEvent::Notification)
             }
+            Topic::PaymentReports => self.decode::<PaymentReport>(value, at)?.map(AnyEvent::Report),
         };
         let (topic, partition, offset) = at;
         let live = event.map(|event| Live { topic, partition, offset, event });

@@ -134,6 +134,7 @@ impl House {
             orders: "orders".into(),
             payments: "payments".into(),
             notifications: "notifications".into(),
+            payment_reports: "payment-reports".into(),
         };
         let broker = Broker::start(&names.all(), 3)?;
         let kafka = KafkaOptions {

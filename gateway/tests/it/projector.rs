@@ -62,6 +62,7 @@ fn applied(topic: Topic, record: &BorrowedMessage<'_>, registry: &Registry) -> A
         Topic::Notifications => {
             AnyEvent::Notification(registry.read_known(value).unwrap().unwrap())
         }
+        Topic::PaymentReports => AnyEvent::Report(registry.read_known(value).unwrap().unwrap()),
     };
     let at = Recorded {
         topic: record.topic().into(),

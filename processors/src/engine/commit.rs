@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::committer::Report;
 use super::run::Run;
+use super::transaction::Batch;
 use super::{Error, Processor, generation};
 
 /// Pause after an aborted transaction, doubled up to the maximum.
@@ -32,18 +33,28 @@ impl<P: Processor> Run<P> {
         if self.commit_after.is_some_and(|(at, _)| Instant::now() < at) {
             return Ok(());
         }
-        if self.ledger.finished() == 0 {
+        if self.ledger.finished() == 0 && self.notes.is_empty() {
             return Ok(());
         }
         // Here, and not when the offsets are sent: by then the partitions may be somebody else's.
         let Some(group) = generation::current(&self.consumer) else { return Ok(()) };
-        if let Some(batch) = self.ledger.take(self.shared.options.max_transaction_records) {
+        let finished = self.ledger.take(self.shared.options.max_transaction_records);
+        if finished.is_some() || !self.notes.is_empty() {
+            let finished = finished.unwrap_or_default();
+            let batch = Batch { finished, notes: std::mem::take(&mut self.notes) };
             self.committing = Committing::Busy;
             // It takes batches until it reports that it has failed.
             let committer = self.committer.as_ref().ok_or(Error::Thread)?;
             committer.send((batch, group)).map_err(|_| Error::Thread)?;
         }
         Ok(())
+    }
+
+    /// Notes have nothing that would tell whether they were written, and may be written twice.
+    fn put_back(&mut self, mut batch: Batch) {
+        batch.notes.append(&mut self.notes);
+        self.notes = batch.notes;
+        self.ledger.put_back(batch.finished);
     }
 
     pub(super) fn committer_says(&mut self, report: Report) -> Result<(), Error> {
@@ -60,10 +71,10 @@ impl<P: Processor> Run<P> {
             Report::Committed(batch) => {
                 let meters = &self.shared.meters;
                 let now = Instant::now();
-                self.ledger.committed(&batch, |read_at| {
+                self.ledger.committed(&batch.finished, |read_at| {
                     meters.record_seconds.record(now.saturating_duration_since(read_at));
                 });
-                for commit in &batch.commits {
+                for commit in &batch.finished.commits {
                     meters.metadata_bytes.record(commit.metadata.len() as f64);
                 }
                 self.committing = Committing::Idle;
@@ -71,7 +82,7 @@ impl<P: Processor> Run<P> {
                 self.state.commits.store(true, Ordering::Release);
             }
             Report::Aborted(batch) => {
-                self.ledger.put_back(batch);
+                self.put_back(batch);
                 // Once is not worth a word: a rebalance does it.
                 let again = self.commit_after.is_some();
                 self.state.commits.store(!again, Ordering::Release);
@@ -81,7 +92,7 @@ impl<P: Processor> Run<P> {
                 self.commit_after = Some((Instant::now() + pause, pause));
             }
             Report::InDoubt(batch) => {
-                self.ledger.put_back(batch);
+                self.put_back(batch);
                 self.committing = Committing::Opening;
                 self.state.commits.store(false, Ordering::Release);
             }

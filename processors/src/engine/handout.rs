@@ -70,8 +70,8 @@ async fn begin<P: Processor>(
             done.push(completion(None));
             continue;
         }
-        let shared = shared.clone();
-        let mut call = Box::pin(async move { shared.run(job).await });
+        let (shared, notes) = (shared.clone(), events.clone());
+        let mut call = Box::pin(async move { shared.run(job, &notes).await });
         if let Poll::Ready(finished) = poll!(&mut call) {
             done.push(completion(finished));
             continue;

@@ -74,7 +74,7 @@ pub(super) enum Begun {
 
 /// What goes into one transaction. It comes back to the ledger, as [`Ledger::committed`] or with
 /// [`Ledger::put_back`], before the next one is taken.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Batch<T> {
     pub commits: Vec<Commit<T>>,
     /// Records in all commits.

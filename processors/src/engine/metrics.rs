@@ -11,6 +11,8 @@ pub const IN_FLIGHT_BYTES: &str = "comanda_engine_in_flight_bytes";
 pub const PARKED_RECORDS: &str = "comanda_engine_parked_records";
 /// Those of them that wait before their next try (gauge).
 pub const RETRYING_RECORDS: &str = "comanda_engine_retrying_records";
+/// Records whose processor holds them until their outcome is known, past any cap (gauge).
+pub const HELD_RECORDS: &str = "comanda_engine_held_records";
 /// How long ago the oldest record was read that is not committed yet (gauge).
 pub const WINDOW_AGE_SECONDS: &str = "comanda_engine_window_age_seconds";
 /// Records handled, by `outcome`: `emitted`, `skipped`, `dead_letter`; `inherited` ones were
@@ -18,6 +20,8 @@ pub const WINDOW_AGE_SECONDS: &str = "comanda_engine_window_age_seconds";
 pub const RECORDS_TOTAL: &str = "comanda_engine_records_total";
 /// Calls repeated because the processor asked for it (counter).
 pub const RETRIES_TOTAL: &str = "comanda_engine_retries_total";
+/// Notes to be written on records that are held (counter).
+pub const NOTES_TOTAL: &str = "comanda_engine_notes_total";
 /// Time from reading a record to its committed result (histogram).
 pub const RECORD_SECONDS: &str = "comanda_engine_record_seconds";
 /// Time of a transaction, from begin to commit (histogram).
@@ -39,12 +43,14 @@ pub(super) struct Meters {
     pub in_flight_bytes: Gauge,
     pub parked_records: Gauge,
     pub retrying_records: Gauge,
+    pub held_records: Gauge,
     pub window_age_seconds: Gauge,
     pub emitted: Counter,
     pub skipped: Counter,
     pub dead_letters: Counter,
     pub inherited: Counter,
     pub retries: Counter,
+    pub notes: Counter,
     pub record_seconds: Histogram,
     pub transaction_seconds: Histogram,
     pub transaction_records: Histogram,
@@ -62,12 +68,14 @@ impl Meters {
             in_flight_bytes: gauge!(IN_FLIGHT_BYTES, "stage" => stage),
             parked_records: gauge!(PARKED_RECORDS, "stage" => stage),
             retrying_records: gauge!(RETRYING_RECORDS, "stage" => stage),
+            held_records: gauge!(HELD_RECORDS, "stage" => stage),
             window_age_seconds: gauge!(WINDOW_AGE_SECONDS, "stage" => stage),
             emitted: records("emitted"),
             skipped: records("skipped"),
             dead_letters: records("dead_letter"),
             inherited: records("inherited"),
             retries: counter!(RETRIES_TOTAL, "stage" => stage),
+            notes: counter!(NOTES_TOTAL, "stage" => stage),
             record_seconds: histogram!(RECORD_SECONDS, "stage" => stage),
             transaction_seconds: histogram!(TRANSACTION_SECONDS, "stage" => stage),
             transaction_records: histogram!(TRANSACTION_RECORDS, "stage" => stage),

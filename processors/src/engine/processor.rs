@@ -17,6 +17,8 @@ pub trait Processor: Send + Sync + 'static {
     type In: Event;
     /// What it writes.
     type Out: Event;
+    /// What else it writes, of records that it holds; `Self::Out` where it writes nothing else.
+    type Note: Event;
     /// Where it stands in the pipeline: names its topics and its consumer group.
     const STAGE: Stage;
 
@@ -27,7 +29,10 @@ pub trait Processor: Send + Sync + 'static {
     }
 
     /// Handles one event.
-    fn handle(&self, input: &Input<Self::In>) -> impl Future<Output = Outcome<Self::Out>> + Send;
+    fn handle(
+        &self,
+        input: &Input<Self::In>,
+    ) -> impl Future<Output = Outcome<Self::Out, Self::Note>> + Send;
 }
 
 /// One event to handle, and where it comes from.
@@ -41,6 +46,8 @@ pub struct Input<E> {
     pub attempt: u32,
     /// How long it has been failing: the time since the first call that asked for another one.
     pub failing_for: Duration,
+    /// Whether an earlier one of these calls ended in [`Outcome::Hold`].
+    pub is_held: bool,
     /// Trace of the record, continued; the result carries it on.
     pub trace: TraceContext,
     /// What the topic has under its key before it, in log order, from where
@@ -60,6 +67,7 @@ impl<E> Input<E> {
             source,
             attempt: 1,
             failing_for: Duration::ZERO,
+            is_held: false,
             trace: TraceContext::new_root(),
             earlier: Vec::new(),
             is_redriven: false,
@@ -69,7 +77,7 @@ impl<E> Input<E> {
 
 /// What becomes of an event.
 #[derive(Debug)]
-pub enum Outcome<E> {
+pub enum Outcome<E, N = E> {
     /// Write this result.
     Emit(E),
     /// Nothing to write.
@@ -81,6 +89,17 @@ pub enum Outcome<E> {
         after: Duration,
         /// What stood in the way.
         error: HandlerError,
+    },
+    /// Call again after a while, however often and however long: to give the record up would be to
+    /// guess. It keeps its place like one to retry.
+    Hold {
+        /// How long to wait.
+        after: Duration,
+        /// What stood in the way.
+        error: HandlerError,
+        /// To be written now, ahead of the result and without the record's offset. A crash can
+        /// have it written again, so its id has to follow from the record.
+        note: Option<N>,
     },
     /// It can't be handled: its record goes to the dead-letter topic as it came.
     DeadLetter {

@@ -22,7 +22,7 @@ use super::ledger::{Begun, Ledger};
 use super::rebalance::Leaving;
 use super::record::Record;
 use super::service::State;
-use super::task::{Finished, Job, Owned, Shared};
+use super::task::{Finished, Job, Outgoing, Owned, Shared};
 use super::transaction::Names;
 use super::{Error, Processor};
 use crate::group::{self, Closing, Context};
@@ -50,6 +50,8 @@ const GAUGES: Duration = Duration::from_millis(250);
 pub(super) enum Event {
     /// Jobs are over.
     Finished(Vec<Completion>),
+    /// A note is to be written. It comes before the end of its job.
+    Note(Outgoing),
     /// The committer has something to say.
     Committer(Report),
 }
@@ -64,6 +66,8 @@ pub(super) struct Run<P: Processor> {
     /// When an aborted batch may be tried again, and the pause that this is.
     pub(super) commit_after: Option<(Instant, Duration)>,
     pub(super) ledger: Ledger<Finished>,
+    /// Notes that wait for a transaction.
+    pub(super) notes: Vec<Outgoing>,
     pub(super) lanes: Lanes<Job>,
     pub(super) owned: HashMap<i32, Arc<Owned>>,
     pub(super) leaving: Option<Leaving>,
@@ -104,6 +108,7 @@ impl<P: Processor> Run<P> {
             names: Names {
                 input: shared.input.clone(),
                 output: shared.output.clone(),
+                notes: shared.notes.clone(),
                 dead_letters: shared.dead_letters.clone(),
             },
             transactional_id,
@@ -126,6 +131,7 @@ impl<P: Processor> Run<P> {
             shared,
             consumer,
             ledger: Ledger::new(),
+            notes: Vec::new(),
             lanes: Lanes::new(),
             owned: HashMap::new(),
             leaving: None,
@@ -256,6 +262,10 @@ impl<P: Processor> Run<P> {
                 for completion in completions {
                     self.complete(completion);
                 }
+                Ok(())
+            }
+            Event::Note(note) => {
+                self.notes.push(note);
                 Ok(())
             }
             Event::Committer(report) => self.committer_says(report),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use comanda_schemas::{Encoder, KafkaOptions, Registry, TopicNames};
+use comanda_schemas::{Encoder, Event, KafkaOptions, Registry, TopicNames};
 use rdkafka::ClientConfig;
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::BaseConsumer;
@@ -67,7 +67,7 @@ impl<P: Processor> Engine<P> {
         kafka: KafkaOptions,
         names: &TopicNames,
         registry: Registry,
-        encoder: Encoder<P::Out>,
+        (encoder, note_encoder): (Encoder<P::Out>, Encoder<P::Note>),
         processor: P,
     ) -> Result<Self, Error> {
         let group = names.group(P::STAGE);
@@ -80,8 +80,10 @@ impl<P: Processor> Engine<P> {
             registry,
             look_back: Arc::new(LookBack::new(kafka.clone(), names.name(P::STAGE.input()))),
             encoder,
+            note_encoder,
             input: names.name(P::STAGE.input()),
             output: names.name(P::STAGE.output()),
+            notes: names.name(P::Note::TOPIC),
             dead_letters: names.dead_letters(P::STAGE),
             group,
             options,

@@ -2,6 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use comanda_schemas::headers::{self, EventHeaders};
@@ -18,7 +19,7 @@ use tracing::{error, warn};
 use super::look_back::LookBack;
 use super::metrics::Meters;
 use super::record::Record;
-use super::{HandlerError, Input, Options, Outcome, Processor};
+use super::{HandlerError, Input, Options, Outcome, Processor, run};
 
 /// First wait before asking the registry again for a schema, or Kafka for earlier records; doubles
 /// up to [`ASK_AGAIN_MAX`].
@@ -31,16 +32,18 @@ pub(super) struct Shared<P: Processor> {
     pub registry: Registry,
     pub look_back: Arc<LookBack>,
     pub encoder: Encoder<P::Out>,
+    pub note_encoder: Encoder<P::Note>,
     /// Full names of its topics.
     pub input: String,
     pub output: String,
+    pub notes: String,
     pub dead_letters: String,
     pub group: String,
     pub options: Options,
     pub meters: Arc<Meters>,
 }
 
-/// A result to write in the transaction.
+/// An event to write in the transaction.
 #[derive(Debug)]
 pub(super) struct Outgoing {
     pub key: OrderId,
@@ -111,9 +114,11 @@ impl End {
 
 impl<P: Processor> Shared<P> {
     /// Handles one record to its end; `None` when winding down came first.
-    pub async fn run(&self, job: Job) -> Option<Finished> {
+    /// Notes go to `events` at once.
+    pub async fn run(&self, job: Job, events: &Sender<run::Event>) -> Option<Finished> {
         let mut trials = Trials { attempts: 1, first_failed: None };
-        let caught = AssertUnwindSafe(self.run_inner(&job, &mut trials)).catch_unwind().await;
+        let caught =
+            AssertUnwindSafe(self.run_inner(&job, &mut trials, events)).catch_unwind().await;
         let end = caught.unwrap_or_else(|_| {
             let chain = "the processor panicked".into();
             Some(End::dead(HandlerError { kind: "panic", chain }))
@@ -134,7 +139,12 @@ impl<P: Processor> Shared<P> {
         })
     }
 
-    async fn run_inner(&self, job: &Job, trials: &mut Trials) -> Option<End> {
+    async fn run_inner(
+        &self,
+        job: &Job,
+        trials: &mut Trials,
+        events: &Sender<run::Event>,
+    ) -> Option<End> {
         let event = match self.decode(job, job.record.value().unwrap_or_default()).await? {
             Ok(event) => event,
             Err(error) => return Some(End::dead(HandlerError::new("decode", &error))),
@@ -150,13 +160,17 @@ impl<P: Processor> Shared<P> {
             source: self.source(&job.record),
             attempt: 1,
             failing_for: Duration::ZERO,
+            is_held: false,
             trace: TraceContext::continue_text(parent),
             earlier,
             is_redriven: redriven_from.is_some(),
         };
+        let mut held = None;
         loop {
+            input.is_held = held.is_some();
             input.attempt = trials.attempts;
             input.failing_for = trials.failing_for();
+            let mut is_held = false;
             let (after, error) = match self.processor.handle(&input).await {
                 Outcome::Emit(event) => {
                     let encoded = self.encode(&event, &input.trace);
@@ -176,11 +190,19 @@ impl<P: Processor> Shared<P> {
                     return Some(End::Dead { error, result });
                 }
                 Outcome::Retry { after, error } => (after, error),
+                Outcome::Hold { after, error, note } => {
+                    held.get_or_insert_with(|| Counted::new(&self.meters.held_records));
+                    if let Some(note) = note {
+                        self.send_note(&note, &input.trace, events);
+                    }
+                    is_held = true;
+                    (after, error)
+                }
             };
             let age = trials.fail() + after;
-            if trials.attempts >= self.options.max_attempts
-                || age > Duration::from_millis(self.options.max_retry_age_ms)
-            {
+            let is_over = trials.attempts >= self.options.max_attempts
+                || age > Duration::from_millis(self.options.max_retry_age_ms);
+            if is_over && !is_held {
                 return Some(End::dead(error));
             }
             // Not each of them: a provider that is away puts off all records for as long.
@@ -250,10 +272,18 @@ impl<P: Processor> Shared<P> {
     }
 
     fn encode(&self, event: &P::Out, trace: &TraceContext) -> Result<Outgoing, HandlerError> {
-        let value =
-            self.encoder.encode(event).map_err(|error| HandlerError::new("encode", &error))?;
-        let headers = EventHeaders::new(event, P::STAGE.ce_source(), trace);
-        Ok(Outgoing { key: event.order_id(), value, headers })
+        encode(&self.encoder, event, P::STAGE.ce_source(), trace)
+    }
+
+    fn send_note(&self, note: &P::Note, trace: &TraceContext, events: &Sender<run::Event>) {
+        match encode(&self.note_encoder, note, P::STAGE.ce_source(), trace) {
+            Ok(note) => {
+                self.meters.notes.increment(1);
+                // The loop may have ended; whoever goes on from here makes the note again.
+                let _ = events.send(run::Event::Note(note));
+            }
+            Err(error) => error!(stage = P::STAGE.as_str(), error = error.chain, "no note written"),
+        }
     }
 
     fn letter(&self, record: Record, trials: &mut Trials, error: &HandlerError) -> Letter {
@@ -283,6 +313,17 @@ impl<P: Processor> Shared<P> {
         };
         Letter { headers: letter.headers(Some(record.headers())), record }
     }
+}
+
+fn encode<E: Event>(
+    encoder: &Encoder<E>,
+    event: &E,
+    source: &'static str,
+    trace: &TraceContext,
+) -> Result<Outgoing, HandlerError> {
+    let value = encoder.encode(event).map_err(|error| HandlerError::new("encode", &error))?;
+    let headers = EventHeaders::new(event, source, trace);
+    Ok(Outgoing { key: event.order_id(), value, headers })
 }
 
 /// Counts one more for as long as it lives; a call that is cut off drops it as well.

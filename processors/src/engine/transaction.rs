@@ -13,7 +13,7 @@ use rdkafka::util::Timeout;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tracing::warn;
 
-use super::ledger::{self, Commit};
+use super::ledger;
 use super::metrics::Meters;
 use super::task::{Finished, Letter, Outgoing};
 
@@ -41,11 +41,18 @@ pub(super) struct Names {
     /// The one whose offsets are committed.
     pub input: String,
     pub output: String,
+    pub notes: String,
     pub dead_letters: String,
 }
 
-/// Results and offsets of one transaction.
-pub(super) type Batch = ledger::Batch<Finished>;
+/// What goes into one transaction.
+#[derive(Debug)]
+pub(super) struct Batch {
+    /// Results and offsets.
+    pub finished: ledger::Batch<Finished>,
+    /// Notes on records that stay open.
+    pub notes: Vec<Outgoing>,
+}
 
 /// A producer that has the transactional id to itself.
 pub(super) struct Transactions {
@@ -72,7 +79,7 @@ impl Transactions {
         Ok(opened)
     }
 
-    /// Writes the results of `batch` and commits its offsets, all or nothing.
+    /// Writes the results and notes of `batch` and commits its offsets, all or nothing.
     pub fn commit(
         &self,
         batch: &Batch,
@@ -80,10 +87,10 @@ impl Transactions {
         group: &ConsumerGroupMetadata,
     ) -> Result<(), Failure> {
         let began = Instant::now();
-        match self.try_commit(&batch.commits, names, group) {
+        match self.try_commit(batch, names, group) {
             Ok(()) => {
                 self.meters.transaction_seconds.record(began.elapsed());
-                self.meters.transaction_records.record(batch.records as f64);
+                self.meters.transaction_records.record(batch.finished.records as f64);
                 Ok(())
             }
             Err(error) => Err(match self.abort(error) {
@@ -99,20 +106,22 @@ impl Transactions {
 
     fn try_commit(
         &self,
-        commits: &[Commit<Finished>],
+        batch: &Batch,
         names: &Names,
         group: &ConsumerGroupMetadata,
     ) -> Result<(), KafkaError> {
+        let commits = &batch.finished.commits;
         self.producer.begin_transaction()?;
+        for note in &batch.notes {
+            self.send_event(&names.notes, note)?;
+        }
         for (_, Finished { result, letter }) in commits.iter().flat_map(|c| &c.results) {
             if let Some(Letter { record, headers }) = letter.as_deref() {
                 let (key, value) = (record.key(), record.value());
                 self.send(&names.dead_letters, key, value, headers.clone())?;
             }
-            if let Some(Outgoing { key, value, headers }) = result {
-                let key = key.to_string();
-                let headers = headers.to_headers();
-                self.send(&names.output, Some(key.as_bytes()), Some(value), headers)?;
+            if let Some(result) = result {
+                self.send_event(&names.output, result)?;
             }
         }
         // A commit that finds nothing left to deliver is spared librdkafka's flush, which the
@@ -129,9 +138,17 @@ impl Transactions {
             }
         }
         // The generation in the metadata fences a batch of partitions that went in the meantime.
-        self.retry(|| self.producer.send_offsets_to_transaction(&list, group, CALL))?;
+        if !commits.is_empty() {
+            self.retry(|| self.producer.send_offsets_to_transaction(&list, group, CALL))?;
+        }
         // Any finite time-out can leave the client in doubt about the state.
         self.retry(|| self.producer.commit_transaction(Timeout::Never))
+    }
+
+    fn send_event(&self, topic: &str, event: &Outgoing) -> Result<(), KafkaError> {
+        let Outgoing { key, value, headers } = event;
+        let key = key.to_string();
+        self.send(topic, Some(key.as_bytes()), Some(value), headers.to_headers())
     }
 
     fn send(

@@ -154,6 +154,7 @@ impl Notifier {
 impl Processor for Notifier {
     type In = PaymentEvent;
     type Out = NotificationEvent;
+    type Note = NotificationEvent;
     const STAGE: Stage = Stage::Notifier;
 
     async fn handle(&self, input: &Input<PaymentEvent>) -> Outcome<NotificationEvent> {

@@ -7,15 +7,14 @@
 use std::time::Duration;
 
 use comanda_schemas::{
-    CHARGED_BEFORE, Currency, FailureReason, OrderEvent, PaymentEventType, Rejection,
+    CHARGED_BEFORE, Currency, FailureReason, OrderEvent, OrderEventType, PaymentEventType,
+    PaymentOutcome, PaymentReport, Rejection,
 };
 use tokio::time::{Instant, sleep_until};
 use tracing::debug;
 
 use super::Payment;
-use super::amount::to_provider;
-use super::answer::Failure;
-use super::client::{Charge, Found, Standing};
+use super::api::{Charge, Failure, Found, Standing};
 
 /// What an order event came to.
 #[derive(Debug)]
@@ -63,6 +62,8 @@ pub(super) struct Case<'a> {
     failing_for: Duration,
     /// Requests sent, look-ups not counted.
     pub tries: u32,
+    /// Whether something was sent whose outcome was open and is not known since.
+    pub is_open: bool,
     /// Number of the idempotency key in use, from 1.
     key: u32,
     /// Whether that key is of no use any more.
@@ -77,13 +78,19 @@ enum Scope {
 }
 
 impl<'a> Case<'a> {
-    pub fn new(payment: &'a Payment, event: &'a OrderEvent, failing_for: Duration) -> Self {
+    pub fn new(
+        payment: &'a Payment,
+        event: &'a OrderEvent,
+        failing_for: Duration,
+        is_open: bool,
+    ) -> Self {
         Self {
             payment,
             event,
             begun: Instant::now(),
             failing_for,
             tries: 0,
+            is_open,
             key: 1,
             key_is_burnt: false,
         }
@@ -95,17 +102,16 @@ impl<'a> Case<'a> {
         if order.total_minor == 0 {
             return Ok(End::new(PaymentEventType::Succeeded));
         }
-        let amount = to_provider(order.total_minor, order.currency).filter(|amount| *amount > 0);
-        let Some(amount) = amount else {
+        if !self.payment.client.can_charge(order.total_minor, order.currency) {
             return Ok(End::failed(FailureReason::Invalid, "amount_not_chargeable".into()));
-        };
+        }
         // From when on a look-up that finds nothing means that there is no charge; `None` while
         // no request is without an answer.
         let mut settles = in_doubt.then(|| self.begun + self.payment.search_lag);
         let mut last = None;
         for failures in 0..self.payment.max_attempts {
             self.pause(failures, last.as_ref()).await;
-            match self.try_charge(amount, &mut settles).await? {
+            match self.try_charge(&mut settles).await? {
                 Step::End(end) => return Ok(end),
                 Step::Again(failure) => last = Some(failure),
             }
@@ -129,11 +135,7 @@ impl<'a> Case<'a> {
     }
 
     /// One look-up, where the outcome of an earlier request is open, and one request.
-    async fn try_charge(
-        &mut self,
-        amount: i64,
-        settles: &mut Option<Instant>,
-    ) -> Result<Step, Stop> {
+    async fn try_charge(&mut self, settles: &mut Option<Instant>) -> Result<Step, Stop> {
         if let Some(settles) = *settles {
             // Under another key the same request charges again: only a "nothing" that counts
             // allows that.
@@ -150,7 +152,7 @@ impl<'a> Case<'a> {
             }
         }
         self.tries += 1;
-        let failure = match self.payment.client.charge(self.event, amount, self.key).await {
+        let failure = match self.payment.client.charge(self.event, self.key).await {
             Ok(Standing::Charged(charge)) => return Ok(Step::End(End::charged(charge))),
             Ok(Standing::Declined { code, payment_id }) => {
                 Failure::Declined { code, payment_id: Some(payment_id) }
@@ -162,12 +164,14 @@ impl<'a> Case<'a> {
             Failure::Declined { code, payment_id } => End::declined(code, payment_id),
             Failure::Invalid(code) => End::failed(FailureReason::Invalid, code),
             Failure::KeyReused => {
+                self.is_open = true;
                 *settles = (*settles).max(Some(self.settles_after(&failure)));
                 End::failed(FailureReason::Unknown, failure.detail())
             }
             Failure::Refused(_) => return Err(failure.into()),
             Failure::NotSent(_) | Failure::Busy { .. } => return Ok(Step::Again(failure)),
             Failure::InProgress | Failure::TimedOut | Failure::Open(_) | Failure::KeyBurnt(_) => {
+                self.is_open = true;
                 self.key_is_burnt = matches!(failure, Failure::KeyBurnt(_));
                 *settles = (*settles).max(Some(self.settles_after(&failure)));
                 return Ok(Step::Again(failure));
@@ -227,14 +231,15 @@ impl<'a> Case<'a> {
                 Failure::Refused(_) => return Err(failure.into()),
                 // A whole charge is given back only once, under whatever key.
                 Failure::KeyBurnt(_) => {
+                    self.is_open = true;
                     self.next_key();
                     last = Some(failure);
                 }
-                Failure::NotSent(_)
-                | Failure::Busy { .. }
-                | Failure::InProgress
-                | Failure::TimedOut
-                | Failure::Open(_) => last = Some(failure),
+                Failure::NotSent(_) | Failure::Busy { .. } => last = Some(failure),
+                Failure::InProgress | Failure::TimedOut | Failure::Open(_) => {
+                    self.is_open = true;
+                    last = Some(failure);
+                }
             }
         }
         Err(Stop::Unresolved(last.unwrap_or(Failure::InProgress)))
@@ -338,6 +343,28 @@ impl End {
     pub fn rejected(rejection: Rejection) -> Self {
         let detail = Some(rejection.as_str().into());
         Self { detail, ..Self::new(PaymentEventType::ChangeRejected) }
+    }
+
+    /// What an operator says of the event's payment; `None` where that is no answer to it.
+    pub fn resolved(event: &OrderEvent, report: PaymentReport) -> Option<Self> {
+        let is_refund = event.r#type == OrderEventType::Cancelled;
+        match report.outcome? {
+            PaymentOutcome::Succeeded => Some(Self {
+                r#type: match is_refund {
+                    true => PaymentEventType::Refunded,
+                    false => PaymentEventType::Succeeded,
+                },
+                payment_id: Some(report.payment_id?),
+                amount: report.amount_minor.zip(report.currency),
+                reason: None,
+                detail: report.detail,
+            }),
+            PaymentOutcome::Failed if !is_refund => {
+                let detail = report.detail.unwrap_or_else(|| "resolved".into());
+                Some(Self::failed(FailureReason::Unknown, detail))
+            }
+            PaymentOutcome::Failed | PaymentOutcome::Unknown => None,
+        }
     }
 
     fn charged(charge: Charge) -> Self {

@@ -1,11 +1,11 @@
-//! Charges orders at an HTTP payment provider that speaks Stripe's PaymentIntents API.
+//! Charges orders at an HTTP payment provider.
 //!
 //! - [`Payment`]: the processor, from order events to payment events
 //! - `case`: the steps of one order event, up to an outcome that is known
-//! - `client`, `answer`: the provider's API and what its answers mean; `circuit`: a provider that is
-//!   away as a whole
+//! - `api`: the payment providers, and what their answers mean to the steps
+//! - `client`: the calls, the same for all; `circuit`: a provider that is away as a whole
 //! - `race`: whether an order event counts, going by the log
-//! - `amount`: the provider's units
+//! - [`Reports`]: payments whose outcome is open, and what operators say of them
 //! - `repeats`: the same event in the log once more
 //!
 //! What becomes of an order event:
@@ -20,23 +20,26 @@
 //! | CANCELLED after a charge | the whole charge is given back | REFUNDED |
 //! | CANCELLED, nothing charged | nothing is sent | VOIDED; REFUNDED for a total of 0 |
 //!
-//! While the outcome is open, or the provider is away, overloaded or refuses our key, there is no
-//! payment event: the engine is asked to call again later.
+//! While the provider is away, overloaded or refuses our key, there is no payment event: the engine
+//! is asked to call again later. While the outcome of a request that was sent is open, there is a
+//! payment report IN_DOUBT, and the order is held until the outcome is known, or an operator says
+//! it.
 
-mod amount;
-mod answer;
+mod api;
 mod case;
 mod circuit;
 mod client;
 mod race;
 mod repeats;
+mod reports;
 #[cfg(test)]
 mod tests;
 
 use std::time::Duration;
 
 use comanda_schemas::{
-    OrderEvent, OrderEventType, Payment as PaymentRecord, PaymentEvent, Stage, Timestamp,
+    OrderEvent, OrderEventType, Payment as PaymentRecord, PaymentEvent, PaymentReport,
+    PaymentReportType, Stage, Timestamp,
 };
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -44,9 +47,12 @@ use tracing::error;
 
 use crate::provider::{Backoff, Error};
 use crate::{HandlerError, Input, Outcome, Processor};
+pub use api::Provider;
+use api::{Api, Failure};
 use case::{Case, End, Stop};
 use client::Client;
 use repeats::Repeats;
+pub use reports::Reports;
 
 /// How long the provider surely remembers an idempotency key; Stripe forgets after 24 hours. For
 /// an order event older than this the key alone does not protect from a second charge.
@@ -56,8 +62,8 @@ pub const KEY_LIFE: Duration = Duration::from_secs(23 * 3600);
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Options {
-    /// Name of the provider in payment events and metrics.
-    pub provider: String,
+    /// Which API to charge through; also the name in payment events and metrics.
+    pub provider: Provider,
     /// Base URL of the provider's API, without `/v1`.
     pub provider_url: String,
     /// Secret key, sent as bearer token.
@@ -91,9 +97,10 @@ pub struct Options {
 /// The payment processor.
 #[derive(Debug)]
 pub struct Payment {
-    provider: String,
+    provider: Provider,
     client: Client,
     repeats: Repeats,
+    reports: Reports,
     backoff: Backoff,
     max_attempts: u32,
     give_up_after: Duration,
@@ -106,18 +113,28 @@ pub struct Payment {
 impl Payment {
     /// A processor after `options`. Nothing is sent yet.
     pub fn new(options: Options) -> Result<Self, Error> {
+        Self::over(options.provider.api(&options)?, &options)
+    }
+
+    /// One that heeds `reports`.
+    pub fn heeding(self, reports: Reports) -> Self {
+        Self { reports, ..self }
+    }
+
+    fn over(api: Box<dyn Api>, options: &Options) -> Result<Self, Error> {
         if options.max_attempts == 0 {
             return Err(Error::Setting {
-                provider: options.provider,
+                provider: options.provider.name().to_owned(),
                 setting: "max_attempts",
                 problem: "must be at least 1",
             });
         }
         Ok(Self {
-            client: Client::new(&options)?,
+            client: Client::new(api, options),
             repeats: Repeats::default(),
+            reports: Reports::none(),
             backoff: Backoff::new(
-                &options.provider,
+                options.provider.name(),
                 options.backoff_initial_ms,
                 options.backoff_max_ms,
             ),
@@ -143,7 +160,7 @@ impl Payment {
             occurred_at: Timestamp::now(),
             order: event.order.clone(),
             payment: PaymentRecord {
-                provider: self.provider.clone(),
+                provider: self.provider.name().to_owned(),
                 payment_id: end.payment_id,
                 amount_minor,
                 currency,
@@ -155,62 +172,115 @@ impl Payment {
         }
     }
 
-    fn stopped(&self, event: &OrderEvent, stop: &Stop) -> Outcome<PaymentEvent> {
-        match stop {
+    fn emit(
+        &self,
+        input: &Input<OrderEvent>,
+        tries: u32,
+        end: End,
+    ) -> Outcome<PaymentEvent, PaymentReport> {
+        let result = self.result(input, tries, end);
+        self.repeats.remember(input.event.event_id, &result);
+        Outcome::Emit(result)
+    }
+
+    /// That the outcome is open after `tries` requests.
+    fn in_doubt(&self, input: &Input<OrderEvent>, tries: u32, why: &Failure) -> PaymentReport {
+        let event = &input.event;
+        PaymentReport {
+            event_id: PaymentReport::in_doubt_id(event.event_id),
+            r#type: PaymentReportType::InDoubt,
+            order_id: event.order_id,
+            version: event.version,
+            occurred_at: Timestamp::now(),
+            provider: self.provider.name().to_owned(),
+            payment_id: None,
+            outcome: None,
+            amount_minor: None,
+            currency: None,
+            detail: Some(why.detail()),
+            attempts: i32::try_from(tries).unwrap_or(i32::MAX),
+            source: Some(input.source.clone()),
+        }
+    }
+
+    /// What is known without the provider.
+    fn settled(&self, input: &Input<OrderEvent>) -> Option<(u32, End)> {
+        let event = &input.event;
+        if let Some(rejection) = race::rejection(input) {
+            return Some((0, End::rejected(rejection)));
+        }
+        let report = self.reports.resolved(event)?;
+        Some((report.attempts.max(0).unsigned_abs(), End::resolved(event, report)?))
+    }
+
+    fn stopped(
+        &self,
+        input: &Input<OrderEvent>,
+        case: &Case<'_>,
+        stop: &Stop,
+    ) -> Outcome<PaymentEvent, PaymentReport> {
+        let event = &input.event;
+        let (failure, after, kind) = match stop {
             Stop::Unresolved(failure) => {
-                self.backoff.count_retry();
-                Outcome::Retry {
-                    after: self.retry_unresolved.max(failure.retry_after().unwrap_or_default()),
-                    error: HandlerError::new("payment_unresolved", failure),
-                }
+                let after = self.retry_unresolved.max(failure.retry_after().unwrap_or_default());
+                (failure, after, "payment_unresolved")
             }
             Stop::Refused(failure) => {
                 error!(
                     order_id = %event.order_id, version = event.version, error = %failure,
                     "the payment provider refuses our requests"
                 );
-                self.backoff.count_retry();
-                Outcome::Retry {
-                    after: self.retry_refused,
-                    error: HandlerError::new("payment_provider_refuses", failure),
-                }
+                (failure, self.retry_refused, "payment_provider_refuses")
             }
-            Stop::RefundRefused(failure) => Outcome::DeadLetter {
-                error: HandlerError::new("refund_refused", failure),
-                result: None,
-            },
+            Stop::RefundRefused(failure) => {
+                let error = HandlerError::new("refund_refused", failure);
+                return Outcome::DeadLetter { error, result: None };
+            }
+        };
+        self.backoff.count_retry();
+        let error = HandlerError::new(kind, failure);
+        if !case.is_open {
+            return Outcome::Retry { after, error };
         }
+        let is_known = input.is_held || self.reports.is_in_doubt(event);
+        let note = (!is_known).then(|| self.in_doubt(input, case.tries, failure));
+        Outcome::Hold { after, error, note }
     }
 }
 
 impl Processor for Payment {
     type In = OrderEvent;
     type Out = PaymentEvent;
+    type Note = PaymentReport;
     const STAGE: Stage = Stage::Payment;
 
     fn looks_back(event: &OrderEvent, redriven_from: Option<i64>) -> Option<i64> {
         race::looks_back(event, redriven_from)
     }
 
-    async fn handle(&self, input: &Input<OrderEvent>) -> Outcome<PaymentEvent> {
+    async fn handle(&self, input: &Input<OrderEvent>) -> Outcome<PaymentEvent, PaymentReport> {
         let event = &input.event;
         if let Some(result) = self.repeats.result(event.event_id, &input.source) {
             return Outcome::Emit(result);
         }
+        self.reports.caught_up().await;
+        if let Some((tries, end)) = self.settled(input) {
+            return self.emit(input, tries, end);
+        }
+        let was_open = input.is_held || self.reports.is_in_doubt(event);
         if let Err(wait) = self.client.circuit.admit() {
             let chain = "the payment provider is away".into();
             let error = HandlerError { kind: "payment_provider_away", chain };
-            return Outcome::Retry { after: self.backoff.delay(1, Some(wait)), error };
+            let after = self.backoff.delay(1, Some(wait));
+            return match was_open {
+                true => Outcome::Hold { after, error, note: None },
+                false => Outcome::Retry { after, error },
+            };
         }
         let age = Timestamp::now().since(event.occurred_at);
-        let in_doubt = input.attempt > 1 || age > KEY_LIFE;
-        let mut case = Case::new(self, event, input.failing_for);
+        let in_doubt = was_open || input.attempt > 1 || age > KEY_LIFE;
+        let mut case = Case::new(self, event, input.failing_for, was_open);
         let end = match event.r#type {
-            OrderEventType::Placed | OrderEventType::Updated
-                if let Some(rejection) = race::rejection(input) =>
-            {
-                Ok(End::rejected(rejection))
-            }
             OrderEventType::Placed => case.charge(in_doubt).await,
             OrderEventType::Updated => case.change(in_doubt).await,
             OrderEventType::Cancelled => case.cancel().await,
@@ -225,12 +295,8 @@ impl Processor for Payment {
             }
         };
         match end {
-            Ok(end) => {
-                let result = self.result(input, case.tries, end);
-                self.repeats.remember(event.event_id, &result);
-                Outcome::Emit(result)
-            }
-            Err(stop) => self.stopped(event, &stop),
+            Ok(end) => self.emit(input, case.tries, end),
+            Err(stop) => self.stopped(input, &case, &stop),
         }
     }
 }

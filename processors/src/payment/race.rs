@@ -16,12 +16,16 @@ pub(super) fn looks_back(event: &OrderEvent, redriven_from: Option<i64>) -> Opti
     }
 }
 
-/// Why the event does not count; `None` where it does.
+/// Why the event does not count; `None` where it does, as a cancellation always does.
 ///
 /// An event that was in the log before is judged, and so ends, as it was then; but a redriven one
 /// was not handled then, and what was handled since has overtaken it.
 pub(super) fn rejection(input: &Input<OrderEvent>) -> Option<Rejection> {
     let own = &input.event;
+    match own.r#type {
+        OrderEventType::Placed | OrderEventType::Updated => {}
+        OrderEventType::Cancelled | OrderEventType::Unknown => return None,
+    }
     let mut race = Race::default();
     let mut log = input.earlier.iter();
     for earlier in log.by_ref().take_while(|earlier| earlier.event_id != own.event_id) {

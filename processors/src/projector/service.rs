@@ -1,4 +1,4 @@
-//! The projector as a service: three readers, one writer.
+//! The projector as a service: a reader for each topic, one writer.
 
 use comanda_schemas::{KafkaOptions, Registry, Topic, TopicNames};
 use comanda_store::Store;

@@ -118,5 +118,6 @@ async fn decode(registry: &Registry, topic: Topic, value: &[u8]) -> Result<AnyEv
         Topic::Orders => registry.read(value).await.map(AnyEvent::Order),
         Topic::Payments => registry.read(value).await.map(AnyEvent::Payment),
         Topic::Notifications => registry.read(value).await.map(AnyEvent::Notification),
+        Topic::PaymentReports => registry.read(value).await.map(AnyEvent::Report),
     }
 }

@@ -10,6 +10,7 @@ fn names() -> TopicNames {
         orders: "orders".into(),
         payments: "payments".into(),
         notifications: "notifications".into(),
+        payment_reports: "payment-reports".into(),
     }
 }
 

@@ -159,6 +159,7 @@ struct Nothing;
 impl Processor for Nothing {
     type In = OrderEvent;
     type Out = PaymentEvent;
+    type Note = PaymentEvent;
     const STAGE: Stage = Stage::Payment;
 
     async fn handle(&self, input: &Input<OrderEvent>) -> Outcome<PaymentEvent> {
@@ -197,13 +198,14 @@ where
     let Parts { settings, spec, registry, payments_id, stop } = parts;
     // A name by hand: the topics are this process's alone, and no claim is left behind.
     let options = engine::Options { instance: "bench".into(), ..settings.engine.clone() };
-    let encoder = Encoder::new(*payments_id);
+    // Nothing is held in a measurement, so no note is written.
+    let encoders = (Encoder::new(*payments_id), Encoder::new(0));
     let engine = Engine::new(
         options,
         settings.kafka.clone(),
         &spec.names,
         registry.clone(),
-        encoder,
+        encoders,
         processor,
     )?;
     let (handle, stop) = (engine.handle(), stop.clone());
@@ -316,6 +318,7 @@ mod tests {
             orders: "o".into(),
             payments: "p".into(),
             notifications: "n".into(),
+            payment_reports: "r".into(),
         };
         let kind = Kind::Raw { headers: true, linger_ms: 3 };
         let spec = Spec { kind, names, orders: 5, seconds: 1, made: Orders::new() };

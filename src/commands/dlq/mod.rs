@@ -19,7 +19,7 @@ use comanda_schemas::{Stage, TopicNames};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-pub use letter::Position;
+pub use letter::{Position, printable, span};
 
 use crate::cli::dlq::{DlqAction, StageName};
 use crate::config::{Loaded, Settings};
@@ -27,10 +27,7 @@ use crate::signals;
 
 /// Runs one of the commands, off the async workers: Kafka's calls block.
 pub async fn run(loaded: Loaded, action: DlqAction) -> Result<()> {
-    let shutdown = signals::shutdown_token()?;
-    let settings = loaded.settings;
-    let names = settings.topics.names();
-    let desk = Desk { settings, names, runtime: Handle::current(), shutdown };
+    let desk = Desk::new(loaded.settings)?;
     tokio::task::spawn_blocking(move || match action {
         DlqAction::List(args) => list::run(&desk, &args),
         DlqAction::Show(args) => show::run(&desk, &args),
@@ -40,11 +37,23 @@ pub async fn run(loaded: Loaded, action: DlqAction) -> Result<()> {
 }
 
 /// What the commands work with.
-struct Desk {
-    settings: Settings,
-    names: TopicNames,
-    runtime: Handle,
+pub struct Desk {
+    /// The settings.
+    pub settings: Settings,
+    /// Names of the topics.
+    pub names: TopicNames,
+    /// Where async calls run.
+    pub runtime: Handle,
     shutdown: CancellationToken,
+}
+
+impl Desk {
+    /// One that stops at a signal.
+    pub fn new(settings: Settings) -> Result<Self> {
+        let shutdown = signals::shutdown_token()?;
+        let names = settings.topics.names();
+        Ok(Self { settings, names, runtime: Handle::current(), shutdown })
+    }
 }
 
 /// The stage that was asked for, or all of them.

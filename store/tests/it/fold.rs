@@ -5,7 +5,7 @@ use comanda_schemas::{
 use comanda_store::{OrderStatus, OrderView, PaymentStatus, TimelineKind, fold};
 use proptest::prelude::*;
 
-use crate::samples::{Log, asked, logs, order, order_id, result, seconds, told};
+use crate::samples::{Log, asked, doubt, logs, order, order_id, result, seconds, told};
 
 fn folded(log: &Log) -> OrderView {
     fold(&log.facts()).expect("an order event is among them")
@@ -26,6 +26,17 @@ fn an_order_without_a_result_is_pending() {
     assert_eq!((view.payment.provider, view.payment.at), (None, None));
     assert_eq!(view.order, order(100));
     assert_eq!((view.receipt.topic.as_str(), view.receipt.offset), ("orders", 0));
+}
+
+#[test]
+fn an_order_that_was_just_placed_is_what_its_event_folds_to() {
+    let mut placed = asked("k", 1, Placed);
+    placed.reason = Some("said ana@example.com".into());
+    placed.order.note = Some("no onions".into());
+    let mut log = Log::default();
+    let facts = log.order(placed.clone()).facts();
+    let [fact] = facts.as_slice() else { panic!("there is one") };
+    assert_eq!(Some(OrderView::placed(placed, fact.at.clone())), fold(&facts));
 }
 
 #[test]
@@ -54,6 +65,49 @@ fn each_result_of_the_latest_version_has_its_status() {
         assert_eq!(view.payment.at, Some(seconds(11)));
         assert_eq!(view.updated_at, seconds(11));
     }
+}
+
+#[test]
+fn a_payment_is_unknown_from_the_report_of_a_doubt_to_its_result() {
+    let placed = asked("k", 1, Placed);
+    let view = folded(Log::default().report(doubt(&placed)).order(placed.clone()));
+    assert_eq!((view.status, view.payment.status), (OrderStatus::Pending, PaymentStatus::Unknown));
+    assert_eq!((view.payment.provider.as_deref(), view.payment.attempts), (Some("stripe"), 3));
+    assert_eq!((view.payment.detail.as_deref(), view.payment.amount_minor), (Some("timeout"), 100));
+    assert_eq!(view.waiting_since, Some(seconds(10)));
+    assert_eq!(kinds(&view), [TimelineKind::OrderPlaced, TimelineKind::PaymentInDoubt]);
+
+    let paid = result(&placed, Succeeded);
+    let view = folded(Log::default().payment(paid).report(doubt(&placed)).order(placed));
+    assert_eq!((view.status, view.payment.status), (OrderStatus::Paid, PaymentStatus::Succeeded));
+    assert_eq!((view.payment.detail, view.waiting_since), (None, None));
+}
+
+#[test]
+fn a_refund_in_doubt_leaves_the_order_paid_and_its_payment_unknown() {
+    let (placed, cancelled) = (asked("k", 1, Placed), asked("k", 2, Cancelled));
+    let mut log = Log::default();
+    log.order(placed.clone()).payment(result(&placed, Succeeded)).order(cancelled.clone());
+    let view = folded(log.report(doubt(&cancelled)));
+    assert_eq!((view.status, view.payment.status), (OrderStatus::Paid, PaymentStatus::Unknown));
+    assert_eq!(
+        (view.payment.payment_id.as_deref(), view.waiting_since),
+        (Some("pi_1"), Some(seconds(20)))
+    );
+}
+
+#[test]
+fn an_event_that_later_ones_have_left_behind_does_not_wait() {
+    let (dead, updated) = (asked("k", 1, Placed), asked("k", 2, Updated));
+    let mut log = Log::default();
+    log.order(dead.clone()).report(doubt(&dead)).order(updated.clone());
+    let view = folded(&log);
+    assert_eq!(
+        (view.payment.status, view.waiting_since),
+        (PaymentStatus::Unknown, Some(seconds(10)))
+    );
+    let view = folded(log.payment(result(&updated, Failed)));
+    assert_eq!((view.payment.status, view.waiting_since), (PaymentStatus::Failed, None));
 }
 
 #[test]

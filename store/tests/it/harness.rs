@@ -14,4 +14,4 @@ pub mod tools;
 #[path = "../../../tests/it/harness/watched.rs"]
 mod watched;
 
-pub use basics::{eventually, free_ports, unique};
+pub use basics::{eventually, free_ports, on_free_ports, unique};

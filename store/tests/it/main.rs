@@ -11,6 +11,7 @@ mod outages;
 mod plans;
 mod samples;
 mod sessions;
+mod stuck;
 mod writers;
 
 use comanda_store::{Options, Store};

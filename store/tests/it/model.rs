@@ -2,12 +2,14 @@
 //! the ones before. Whatever the fold is given of it, in whatever sequence, it has to come to the
 //! same.
 
-use comanda_schemas::{Order, OrderEvent, OrderEventType, PaymentEvent, PaymentEventType};
+use comanda_schemas::{
+    Order, OrderEvent, OrderEventType, PaymentEvent, PaymentEventType, Timestamp,
+};
 use proptest::prelude::*;
 
-use comanda_store::{OrderStatus, StoredEvent, fold};
+use comanda_store::{OrderStatus, PaymentStatus, StoredEvent, fold};
 
-use crate::samples::{Log, asked_for, order, result};
+use crate::samples::{Log, asked_for, doubt, order, result};
 
 /// What a client asks for, and what it knows when it asks.
 #[derive(Debug, Clone)]
@@ -19,6 +21,8 @@ struct Ask {
     declines: bool,
     /// Whether the record is written twice.
     twice: bool,
+    /// Whether its outcome is open for a while.
+    doubted: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -41,20 +45,27 @@ struct State {
     latest: Order,
     /// Of the charge that was made last.
     charged: Option<i64>,
+    /// When the first event came that waits for its result.
+    waiting_since: Option<Timestamp>,
+    /// Whether the outcome of one that waits is open.
+    unknown: bool,
 }
 
 /// The log of an order, and what the payment processor says to each of its events.
 #[derive(Debug, Default)]
 struct Life {
     log: Vec<(OrderEvent, PaymentEvent)>,
+    /// What was reported to be open: where in the log.
+    doubted: Vec<usize>,
 }
 
 impl Life {
     fn of(asks: &[Ask]) -> Self {
         let mut life = Self::default();
         life.ask(asked_for("k", 1, OrderEventType::Placed, order(100)), asks[0].declines);
+        life.doubted.extend(asks[0].doubted.then_some(0));
         for ask in asks {
-            let known = life.known(life.log.len(), life.log.len());
+            let known = life.known(life.log.len(), life.log.len(), false);
             let version = (known.version - ask.behind).max(1) + 1;
             let mut content = known.latest;
             let r#type = match ask.what {
@@ -74,6 +85,7 @@ impl Life {
                 What::Cancel => OrderEventType::Cancelled,
             };
             let event = asked_for("k", version, r#type, content);
+            life.doubted.extend(ask.doubted.then_some(life.log.len()));
             for _ in 0..=u8::from(ask.twice) {
                 life.ask(event.clone(), ask.declines);
             }
@@ -110,8 +122,9 @@ impl Life {
         self.log.push((event, result));
     }
 
-    /// The state where the first `asked` events and the first `told` results are known.
-    fn known(&self, asked: usize, told: usize) -> State {
+    /// The state where the first `asked` events and the first `told` results are known, and what
+    /// is open where `reported`.
+    fn known(&self, asked: usize, told: usize, reported: bool) -> State {
         use PaymentEventType::*;
         let (mut counted, mut version, mut cancelled) = (Vec::new(), 0, false);
         for (n, (event, result)) in self.log[..asked.max(told)].iter().enumerate() {
@@ -138,16 +151,27 @@ impl Life {
             let failed = result == Some(Failed);
             (if failed { OrderStatus::PaymentFailed } else { OrderStatus::Pending }, latest)
         };
+        let is_told = |n: usize| {
+            let event_id = self.log[n].0.event_id;
+            self.log[..told].iter().any(|(event, _)| event.event_id == event_id)
+        };
+        let waiting: Vec<usize> = (told..asked.max(told)).filter(|n| !is_told(*n)).collect();
+        let open = |doubt: &usize| {
+            let event_id = self.log[*doubt].0.event_id;
+            waiting.iter().any(|n| self.log[*n].0.event_id == event_id)
+        };
         State {
             version,
             status,
+            waiting_since: waiting.first().map(|n| self.log[*n].0.occurred_at),
+            unknown: reported && self.doubted.iter().any(open),
             content: content.order.clone(),
             latest: latest.order.clone(),
             charged: paid.map(|(paid, _)| paid.order.total_minor),
         }
     }
 
-    fn facts(&self, asked: usize, told: usize) -> Vec<StoredEvent> {
+    fn facts(&self, asked: usize, told: usize, reported: bool) -> Vec<StoredEvent> {
         let mut log = Log::default();
         // The whole orders topic first: a result knows where its event stands.
         for (event, _) in &self.log {
@@ -156,9 +180,13 @@ impl Life {
         for (_, result) in &self.log {
             log.payment(result.clone());
         }
+        for doubted in self.doubted.iter().filter(|_| reported) {
+            log.report(doubt(&self.log[*doubted].0));
+        }
         let facts = log.facts();
-        let (orders, results) = facts.split_at(self.log.len());
-        [&orders[..asked], &results[..told]].concat()
+        let (orders, rest) = facts.split_at(self.log.len());
+        let (results, reports) = rest.split_at(self.log.len());
+        [&orders[..asked], &results[..told], reports].concat()
     }
 }
 
@@ -170,8 +198,14 @@ fn asks() -> impl Strategy<Value = Vec<Ask>> {
         2 => Just(What::Cancel),
     ];
     let behind = prop_oneof![3 => Just(0), 2 => Just(1), 1 => 2..4i32];
-    let ask = (what, behind, any::<bool>(), prop::bool::weighted(0.2));
-    let ask = ask.prop_map(|(what, behind, declines, twice)| Ask { what, behind, declines, twice });
+    let ask = (what, behind, any::<bool>(), prop::bool::weighted(0.2), any::<bool>());
+    let ask = ask.prop_map(|(what, behind, declines, twice, doubted)| Ask {
+        what,
+        behind,
+        declines,
+        twice,
+        doubted,
+    });
     prop::collection::vec(ask, 1..9)
 }
 
@@ -181,6 +215,8 @@ fn folded(facts: &[StoredEvent]) -> State {
     State {
         version: view.version,
         status: view.status,
+        waiting_since: view.waiting_since,
+        unknown: view.payment.status == PaymentStatus::Unknown,
         charged: charged.then_some(view.payment.amount_minor),
         content: view.order,
         latest: view.latest,
@@ -190,15 +226,16 @@ fn folded(facts: &[StoredEvent]) -> State {
 /// What is known of a life, each fact once and in order; the same facts each one to three times,
 /// in any sequence; and the state that both tell of.
 fn deliveries() -> impl Strategy<Value = (Vec<StoredEvent>, Vec<StoredEvent>, State)> {
-    (asks(), 0..20usize, 0..20usize, prop::collection::vec(1..4usize, 40)).prop_flat_map(
-        |(asks, asked, told, times)| {
+    let known = (0..20usize, 0..20usize, any::<bool>());
+    (asks(), known, prop::collection::vec(1..4usize, 40)).prop_flat_map(
+        |(asks, (asked, told, reported), times)| {
             let life = Life::of(&asks);
             let (asked, told) = (asked % life.log.len() + 1, told % (life.log.len() + 1));
-            let facts = life.facts(asked, told);
+            let facts = life.facts(asked, told, reported);
             let repeated = facts.iter().zip(times.iter().cycle());
             let repeated: Vec<_> =
                 repeated.flat_map(|(fact, times)| vec![fact.clone(); *times]).collect();
-            (Just(facts), Just(repeated).prop_shuffle(), Just(life.known(asked, told)))
+            (Just(facts), Just(repeated).prop_shuffle(), Just(life.known(asked, told, reported)))
         },
     )
 }

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use comanda_schemas::{
     Contact, Currency, FailureReason, NotificationEvent, NotificationEventType, Order, OrderEvent,
-    OrderEventType, OrderId, OrderLine, Payment, PaymentEvent, PaymentEventType, Source, Timestamp,
+    OrderEventType, OrderId, OrderLine, Payment, PaymentEvent, PaymentEventType, PaymentReport,
+    PaymentReportType, Source, Timestamp,
 };
 use comanda_store::{AnyEvent, Applied, Recorded, StoredEvent};
 use proptest::prelude::*;
@@ -96,6 +97,25 @@ pub fn told(cause: &PaymentEvent, r#type: NotificationEventType) -> Notification
     }
 }
 
+/// That the outcome of `cause` is open, half a second later.
+pub fn doubt(cause: &OrderEvent) -> PaymentReport {
+    PaymentReport {
+        event_id: PaymentReport::in_doubt_id(cause.event_id),
+        r#type: PaymentReportType::InDoubt,
+        order_id: cause.order_id,
+        version: cause.version,
+        occurred_at: Timestamp::from_micros(cause.occurred_at.as_micros() + 500_000),
+        provider: "stripe".into(),
+        payment_id: None,
+        outcome: None,
+        amount_minor: None,
+        currency: None,
+        detail: Some("timeout".into()),
+        attempts: 3,
+        source: None,
+    }
+}
+
 pub fn seconds(seconds: i64) -> Timestamp {
     Timestamp::from_millis(seconds * 1000)
 }
@@ -126,11 +146,16 @@ impl Log {
         self.append(AnyEvent::Notification(event))
     }
 
+    pub fn report(&mut self, event: PaymentReport) -> &mut Self {
+        self.append(AnyEvent::Report(event))
+    }
+
     pub fn append(&mut self, mut event: AnyEvent) -> &mut Self {
         let topic = match &event {
             AnyEvent::Order(_) => "orders",
             AnyEvent::Payment(_) => "payments",
             AnyEvent::Notification(_) => "notifications",
+            AnyEvent::Report(_) => "payment-reports",
         };
         let partition = i32::from(event.order_id().as_uuid().as_bytes()[0] % 2);
         let next = self.next.entry((topic, partition)).or_default();
@@ -151,7 +176,7 @@ impl Log {
                     result.source = Source { partition, offset, ..result.source.clone() };
                 }
             }
-            AnyEvent::Notification(_) => {}
+            AnyEvent::Notification(_) | AnyEvent::Report(_) => {}
         }
         self.records.push(Applied { at, event: Some(event) });
         self
@@ -166,7 +191,7 @@ impl Log {
 }
 
 /// Anything that the topics could say about a few orders, sense or not: versions that two
-/// gateways raced for, with one content or two, results of any kind or none, messages.
+/// gateways raced for, with one content or two, doubts, results of any kind or none, messages.
 pub fn logs() -> impl Strategy<Value = Log> {
     let change = (
         prop::sample::select(vec!["k-1", "k-2", "k-3"]),
@@ -175,14 +200,17 @@ pub fn logs() -> impl Strategy<Value = Log> {
         1..4i64,
         prop::option::weighted(0.7, prop::sample::select(PaymentEventType::ALL)),
         prop::option::of(prop::sample::select(NotificationEventType::ALL)),
+        any::<bool>(),
     );
     prop::collection::vec(change, 1..12).prop_map(|changes| {
         let mut log = Log::default();
-        for (key, version, r#type, total, outcome, message) in changes {
+        for (key, version, r#type, total, outcome, message, in_doubt) in changes {
             let cause = asked_for(key, version, r#type, order(total));
             let outcome = outcome.map(|outcome| result(&cause, outcome));
             let message = outcome.as_ref().zip(message).map(|(of, message)| told(of, message));
+            let doubt = in_doubt.then(|| doubt(&cause));
             log.order(cause);
+            doubt.map(|event| log.report(event).records.len());
             outcome.map(|event| log.payment(event).records.len());
             message.map(|event| log.notification(event).records.len());
         }

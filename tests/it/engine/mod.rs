@@ -13,8 +13,8 @@ use std::time::Duration;
 use comanda_processors::HandlerError;
 use comanda_processors::engine::{self, Engine, Input, Outcome, Processor};
 use comanda_schemas::{
-    Encoder, KafkaOptions, OrderEvent, Payment, PaymentEvent, PaymentEventType, Stage, Timestamp,
-    Topic,
+    Encoder, KafkaOptions, OrderEvent, Payment, PaymentEvent, PaymentEventType, PaymentReport,
+    Stage, Timestamp, Topic,
 };
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use tokio::sync::watch;
@@ -52,9 +52,10 @@ impl Script {
 impl Processor for Script {
     type In = OrderEvent;
     type Out = PaymentEvent;
+    type Note = PaymentReport;
     const STAGE: Stage = Stage::Payment;
 
-    async fn handle(&self, input: &Input<OrderEvent>) -> Outcome<PaymentEvent> {
+    async fn handle(&self, input: &Input<OrderEvent>) -> Outcome<PaymentEvent, PaymentReport> {
         self.calls.fetch_add(1, Ordering::SeqCst);
         // Fails when the test has ended.
         let _ = self.open.clone().wait_for(|open| *open).await;
@@ -120,11 +121,14 @@ impl Running {
         options: engine::Options,
         kafka: KafkaOptions,
     ) -> Self {
-        let encoder = Encoder::new(installation.schema_id(Topic::Payments).await);
+        let results = Encoder::new(installation.schema_id(Topic::Payments).await);
+        let notes = Encoder::new(installation.schema_id(Topic::PaymentReports).await);
         let registry = installation.parts.registry.client();
         registry.resolve(&installation.names, Topic::Orders).await.unwrap();
         let names = &installation.names;
-        let engine = Engine::new(options, kafka, names, registry, encoder, script.clone()).unwrap();
+        let encoders = (results, notes);
+        let engine =
+            Engine::new(options, kafka, names, registry, encoders, script.clone()).unwrap();
         let (handle, shutdown) = (engine.handle(), CancellationToken::new());
         let ended = tokio::spawn(engine.run_until_stopped(shutdown.clone()));
         Self { handle, shutdown, ended }

@@ -6,7 +6,7 @@ use anyhow::{Result, bail, ensure};
 use comanda_schemas::{Registry, RegistryOptions};
 
 use super::watched::Watched;
-use super::{downloads, free_ports, run_dir};
+use super::{downloads, free_ports, on_free_ports, run_dir};
 
 const START_LIMIT: Duration = Duration::from_secs(60);
 
@@ -21,15 +21,7 @@ impl Apicurio {
     /// Downloads Apicurio if needed, starts it and waits until it answers.
     pub async fn start() -> Result<Self> {
         let jar = tokio::task::spawn_blocking(downloads::apicurio).await??.display().to_string();
-        // A port found free can be taken before Apicurio binds it.
-        let mut last = None;
-        for _ in 0..3 {
-            match Self::try_start(&jar).await {
-                Ok(registry) => return Ok(registry),
-                Err(error) => last = Some(error),
-            }
-        }
-        Err(last.expect("at least one try"))
+        on_free_ports(async || Self::try_start(&jar).await).await
     }
 
     async fn try_start(jar: &str) -> Result<Self> {

@@ -26,6 +26,17 @@ pub fn unique(name: &str) -> String {
     format!("{name}-{}-", &uuid::Uuid::new_v4().simple().to_string()[..8])
 }
 
+/// What `start` gives on ports that it found free; another process can take one before the server
+/// binds it, so it is tried three times.
+pub async fn on_free_ports<T>(mut start: impl AsyncFnMut() -> Result<T>) -> Result<T> {
+    for _ in 0..2 {
+        if let Ok(started) = start().await {
+            return Ok(started);
+        }
+    }
+    start().await
+}
+
 /// Ports that nobody has at this moment.
 pub fn free_ports<const N: usize>() -> Result<[u16; N]> {
     let listeners: Vec<TcpListener> = (0..N)

@@ -1,6 +1,6 @@
 //! What the tests fetch, cached under `target/it`: Kafka, a registry and PostgreSQL through Maven,
-//! clients through npm and pip, a schema out of an npm package, Mailpit as a Go module. Versions are
-//! pinned here and in `clients/`.
+//! clients through npm and pip, a schema out of an npm package, Mailpit and stripe-mock as Go modules.
+//! Versions are pinned here and in `clients/`.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -16,6 +16,7 @@ const POSTGRES: &str = "18.1.0";
 /// Ships the JSON schema of the compose specification.
 const DCLINT: &str = "3.1.0";
 const MAILPIT: &str = "v1.27.11";
+const STRIPE_MOCK: &str = "v0.203.0";
 const MAVEN_DEPENDENCY: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1";
 
 const KAFKA_POM: &str = r#"<project xmlns="http://maven.apache.org/POM/4.0.0">
@@ -71,12 +72,21 @@ pub fn apicurio() -> Result<PathBuf> {
 
 /// The Mailpit binary, built from its sources; its pages need Node to be built and are left out.
 pub fn mailpit() -> Result<PathBuf> {
-    let folder = once(&format!("mailpit-{MAILPIT}"), |folder| {
+    go_binary("mailpit", "github.com/axllent/mailpit", MAILPIT)
+}
+
+/// Stripe's own double of its API, which has the OpenAPI description built in.
+pub fn stripe_mock() -> Result<PathBuf> {
+    go_binary("stripe-mock", "github.com/stripe/stripe-mock", STRIPE_MOCK)
+}
+
+fn go_binary(name: &str, module: &str, version: &str) -> Result<PathBuf> {
+    let folder = once(&format!("{name}-{version}"), |folder| {
         let mut go = Command::new("go");
-        go.args(["install", &format!("github.com/axllent/mailpit@{MAILPIT}")]);
+        go.args(["install", &format!("{module}@{version}")]);
         run(go.env("GOBIN", folder).env("CGO_ENABLED", "0").current_dir(folder))
     })?;
-    Ok(folder.join("mailpit"))
+    Ok(folder.join(name))
 }
 
 /// A folder with PostgreSQL's server: `bin`, `lib`, `share`.

@@ -37,6 +37,7 @@ impl Installation {
             orders: "orders".into(),
             payments: "payments".into(),
             notifications: "notifications".into(),
+            payment_reports: "payment-reports".into(),
         };
         let store_url = sqlite_url(name);
         let mut installation = Self { parts, names, store_url, settings: Vec::new() };

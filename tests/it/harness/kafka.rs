@@ -13,7 +13,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::watched::Watched;
-use super::{downloads, eventually, free_ports, run_dir};
+use super::{downloads, eventually, free_ports, on_free_ports, run_dir};
 
 const START_LIMIT: Duration = Duration::from_secs(60);
 
@@ -31,15 +31,7 @@ impl Kafka {
     /// Downloads Kafka if needed, formats a new log folder, starts it and waits for metadata.
     pub async fn start() -> Result<Self> {
         let jars = tokio::task::spawn_blocking(downloads::kafka).await??.join("*");
-        // A port found free can be taken before Kafka binds it.
-        let mut last = None;
-        for _ in 0..3 {
-            match Self::try_start(jars.display().to_string()).await {
-                Ok(kafka) => return Ok(kafka),
-                Err(error) => last = Some(error),
-            }
-        }
-        Err(last.expect("at least one try"))
+        on_free_ports(async || Self::try_start(jars.display().to_string()).await).await
     }
 
     async fn try_start(jars: String) -> Result<Self> {

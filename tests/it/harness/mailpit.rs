@@ -6,9 +6,8 @@ use anyhow::{Result, bail, ensure};
 use reqwest::Client;
 use serde_json::Value;
 
-use super::free_ports;
 use super::watched::Watched;
-use super::{downloads, run_dir};
+use super::{downloads, free_ports, on_free_ports, run_dir};
 
 const START_LIMIT: Duration = Duration::from_secs(60);
 
@@ -27,15 +26,7 @@ impl Mailpit {
 
     async fn try_to_start(arguments: &[&str]) -> Result<Self> {
         let binary = tokio::task::spawn_blocking(downloads::mailpit).await??.display().to_string();
-        // A port found free can be taken before Mailpit binds it.
-        let mut last = None;
-        for _ in 0..3 {
-            match Self::start_once(&binary, arguments).await {
-                Ok(mailpit) => return Ok(mailpit),
-                Err(error) => last = Some(error),
-            }
-        }
-        Err(last.expect("at least one try"))
+        on_free_ports(async || Self::start_once(&binary, arguments).await).await
     }
 
     async fn start_once(binary: &str, arguments: &[&str]) -> Result<Self> {

@@ -28,7 +28,7 @@ use std::str::FromStr;
 use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
 
 use apicurio::Apicurio;
-pub use basics::{eventually, free_ports, unique};
+pub use basics::{eventually, free_ports, on_free_ports, unique};
 use kafka::Kafka;
 use tools::Tool;
 

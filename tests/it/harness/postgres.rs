@@ -13,7 +13,7 @@ use tokio::sync::OnceCell;
 
 use super::tools::Tool;
 use super::watched::Watched;
-use super::{downloads, free_ports, run_dir, tools, unique};
+use super::{downloads, free_ports, on_free_ports, run_dir, tools, unique};
 
 const START_LIMIT: Duration = Duration::from_secs(60);
 /// Who runs it where the tests run as root, which it refuses: `nobody`, on most systems.
@@ -69,19 +69,15 @@ impl Postgres {
             "initdb as user {UNPRIVILEGED} in {data:?}: {}",
             String::from_utf8_lossy(&said)
         );
-        // A port found free can be taken before PostgreSQL binds it.
-        let mut last = None;
-        for _ in 0..3 {
+        on_free_ports(async || {
             let [port] = free_ports()?;
             let server = Mutex::new(launch(&programs, &folder, port)?);
             let (programs, folder) = (programs.clone(), folder.clone());
             let postgres = Self { port, programs, folder, server };
-            match postgres.wait_until_ready().await {
-                Ok(()) => return Ok(postgres),
-                Err(error) => last = Some(error),
-            }
-        }
-        Err(last.expect("at least one try"))
+            postgres.wait_until_ready().await?;
+            Ok(postgres)
+        })
+        .await
     }
 
     /// URL of a database of it.

@@ -33,7 +33,7 @@ impl Told {
     fn result(self, r#type: PaymentEventType) -> Self {
         let last = self.0.iter().rev().find_map(|fact| match &fact.event {
             AnyEvent::Order(event) => Some((event.clone(), fact.at.clone())),
-            AnyEvent::Payment(_) | AnyEvent::Notification(_) => None,
+            AnyEvent::Payment(_) | AnyEvent::Notification(_) | AnyEvent::Report(_) => None,
         });
         let (cause, at) = last.expect("an order event");
         let event = PaymentEvent {

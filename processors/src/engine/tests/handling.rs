@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 
 use comanda_schemas::{
-    Encoder, OrderEvent, OrderId, PaymentEvent, Redrive, Source, Timestamp, TraceContext, headers,
+    Encoder, OrderEvent, OrderId, PaymentEvent, PaymentReport, Redrive, Source, Timestamp,
+    TraceContext, headers,
 };
 use rdkafka::Message as _;
 use rdkafka::message::OwnedMessage;
@@ -97,6 +98,36 @@ async fn every_outcome_is_carried_out() {
     .await;
     // One call each for four of them, two and three for the retried ones.
     assert_eq!(processor.calls.load(Ordering::SeqCst), 9);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_held_record_outlives_the_caps_and_its_note_comes_before_its_result() {
+    let bench = Bench::new().await;
+    for note in ["hold", "hold for ever"] {
+        bench.place(&event(note, 1, note));
+    }
+    bench.place(&event("hold for ever", 2, ""));
+    bench.place(&event("other", 1, ""));
+    running(&bench, Default::default(), async || {
+        let results = bench.payments(2).await;
+        let attempts: HashMap<OrderId, i32> =
+            results.iter().map(|r| (r.order_id, r.payment.attempts)).collect();
+        assert_eq!(attempts[&OrderId::derive("c", "hold")], 6);
+        assert!(attempts.contains_key(&OrderId::derive("c", "other")));
+        let notes = tokio::task::block_in_place(|| bench.read("payment-reports", 2));
+        for note in &notes {
+            let report: PaymentReport = bench.registry.read(note.payload().unwrap()).await.unwrap();
+            assert_eq!(note.key(), Some(report.order_id.to_string().as_bytes()));
+            let header = |key| headers::text(note.headers().unwrap(), key).unwrap().to_owned();
+            assert_eq!(header("ce_id"), report.event_id.to_string());
+            assert_eq!(header("ce_type"), "comanda.payment_report.in_doubt");
+            assert_eq!(header("ce_source"), "/comanda/payment");
+        }
+    })
+    .await;
+    assert_eq!(bench.read_all("payment-reports").len(), 2, "one a record, not one a call");
+    assert_eq!(bench.read_all("payments").len(), 2, "what is held for ever keeps its key");
+    assert_eq!(bench.read_all("orders.payment.dlq").len(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

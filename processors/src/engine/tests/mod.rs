@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use comanda_schemas::scan::{From, Scan, Step};
 use comanda_schemas::{
     Contact, Currency, Encoder, Order, OrderEvent, OrderEventType, OrderId, OrderLine, Payment,
-    PaymentEvent, PaymentEventType, Registry, RegistryOptions, Stage, Timestamp, Topic, TopicNames,
-    TraceContext, headers,
+    PaymentEvent, PaymentEventType, PaymentReport, PaymentReportType, Registry, RegistryOptions,
+    Stage, Timestamp, Topic, TopicNames, TraceContext, headers,
 };
 use rdkafka::Message;
 use rdkafka::message::OwnedMessage;
@@ -60,13 +60,14 @@ struct Scripted {
 impl Processor for std::sync::Arc<Scripted> {
     type In = OrderEvent;
     type Out = PaymentEvent;
+    type Note = PaymentReport;
     const STAGE: Stage = Stage::Payment;
 
     fn looks_back(event: &OrderEvent, redriven_from: Option<i64>) -> Option<i64> {
         event.seen_offset.or(redriven_from)
     }
 
-    async fn handle(&self, input: &Input<OrderEvent>) -> Outcome<PaymentEvent> {
+    async fn handle(&self, input: &Input<OrderEvent>) -> Outcome<PaymentEvent, PaymentReport> {
         if input.event.seen_offset.is_some() || input.is_redriven {
             let earlier = input.earlier.iter().map(|event| event.version).collect();
             let looked = (input.event.version, earlier, input.is_redriven);
@@ -91,6 +92,16 @@ impl Processor for std::sync::Arc<Scripted> {
             "retry once" if input.attempt < 2 => {
                 Outcome::Retry { after: Duration::from_millis(20), error }
             }
+            // More often than the engine's cap on attempts allows.
+            "hold" if input.attempt <= 5 => {
+                assert_eq!(input.is_held, input.attempt > 1);
+                let note = (input.attempt == 1).then(|| note_on(input));
+                Outcome::Hold { after: Duration::from_millis(20), error, note }
+            }
+            "hold for ever" => {
+                let note = (!input.is_held).then(|| note_on(input));
+                Outcome::Hold { after: Duration::from_millis(20), error, note }
+            }
             "retry for ever" => Outcome::Retry { after: Duration::from_millis(1), error },
             _ => {
                 tokio::time::sleep(Duration::from_millis(2)).await;
@@ -100,6 +111,25 @@ impl Processor for std::sync::Arc<Scripted> {
         self.running.lock().unwrap().remove(&order_id);
         self.seen.lock().unwrap().push((order_id, input.event.version));
         outcome
+    }
+}
+
+fn note_on(input: &Input<OrderEvent>) -> PaymentReport {
+    let event = &input.event;
+    PaymentReport {
+        event_id: PaymentReport::in_doubt_id(event.event_id),
+        r#type: PaymentReportType::InDoubt,
+        order_id: event.order_id,
+        version: event.version,
+        occurred_at: Timestamp::now(),
+        provider: "scripted".into(),
+        payment_id: None,
+        outcome: None,
+        amount_minor: None,
+        currency: None,
+        detail: None,
+        attempts: 1,
+        source: Some(input.source.clone()),
     }
 }
 
@@ -170,12 +200,13 @@ impl Bench {
             orders: "orders".into(),
             payments: "payments".into(),
             notifications: "notifications".into(),
+            payment_reports: "payment-reports".into(),
         };
         for topic in names.all() {
             cluster.create_topic(&topic, 2, 1).unwrap();
         }
         let server = MockServer::start().await;
-        for (topic, id) in [("orders", 1), ("payments", 2)] {
+        for (topic, id) in [("orders", 1), ("payments", 2), ("payment-reports", 3)] {
             Mock::given(method("POST"))
                 .and(path_regex(format!("^/subjects/{topic}-value/versions")))
                 .respond_with(
@@ -194,6 +225,7 @@ impl Bench {
         .unwrap();
         registry.resolve(&names, Topic::Orders).await.unwrap();
         registry.resolve(&names, Topic::Payments).await.unwrap();
+        registry.resolve(&names, Topic::PaymentReports).await.unwrap();
         let kafka = comanda_schemas::KafkaOptions {
             brokers: cluster.bootstrap_servers(),
             security_protocol: "plaintext".into(),
@@ -208,9 +240,9 @@ impl Bench {
     }
 
     fn engine(&self, processor: std::sync::Arc<Scripted>) -> Engine<std::sync::Arc<Scripted>> {
-        let encoder = Encoder::new(2);
+        let encoders = (Encoder::new(2), Encoder::new(3));
         let (kafka, registry) = (self.kafka.clone(), self.registry.clone());
-        Engine::new(options(), kafka, &self.names, registry, encoder, processor).unwrap()
+        Engine::new(options(), kafka, &self.names, registry, encoders, processor).unwrap()
     }
 
     fn place(&self, event: &OrderEvent) {

@@ -119,6 +119,28 @@ async fn a_provider_that_is_away_for_all_is_left_alone_but_for_a_probe() {
 }
 
 #[tokio::test]
+async fn what_the_log_rejects_does_not_wait_for_a_provider_that_is_away() {
+    let away = || ResponseTemplate::new(503);
+    let provider = Provider::start().await.charging(away()).await;
+    let provider = provider.answering("GET", SEARCH, away()).await;
+    let options = Options {
+        circuit_failures: 1,
+        circuit_pause_ms: 60_000,
+        max_attempts: 1,
+        ..options(&provider.0.uri())
+    };
+    let payment = Payment::new(options).unwrap();
+    put_off(payment.handle(&input(placed(), 1)).await);
+    let (_, error) = put_off(payment.handle(&input(placed(), 1)).await);
+    assert_eq!(error.kind, "payment_provider_away");
+    let cancelled = event(OrderEventType::Cancelled, 2);
+    let late = input(event(OrderEventType::Updated, 3), 1);
+    let late = Input { earlier: vec![cancelled], ..late };
+    let rejected = emitted(payment.handle(&late).await);
+    assert_eq!(rejected.r#type, PaymentEventType::ChangeRejected);
+}
+
+#[tokio::test]
 async fn an_order_without_an_answer_is_given_up_after_its_time() {
     let provider = Provider::start().await.charging(ResponseTemplate::new(500)).await;
     let provider = provider.finding(&[]).await;

@@ -6,18 +6,19 @@ mod life;
 mod log;
 mod race;
 mod repeats;
+mod reports;
 
 use std::time::Duration;
 
 use comanda_schemas::{
-    Contact, Currency, Order, OrderEvent, OrderEventType, OrderId, OrderLine, PaymentEvent, Source,
-    Timestamp,
+    Contact, Currency, Order, OrderEvent, OrderEventType, OrderId, OrderLine, PaymentEvent,
+    PaymentReport, Source, Timestamp,
 };
 use serde_json::{Value, json};
 use wiremock::matchers::{method, path};
 use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 
-use super::{Options, Payment};
+use super::{Options, Payment, api};
 use crate::{HandlerError, Input, Outcome, Processor};
 
 const CHARGE: &str = "/v1/payment_intents";
@@ -26,7 +27,7 @@ const REFUND: &str = "/v1/refunds";
 
 fn options(url: &str) -> Options {
     Options {
-        provider: "stripe".into(),
+        provider: api::Provider::Stripe,
         provider_url: url.into(),
         secret_key: "sk_test_hidden".to_owned().into(),
         connect_timeout_ms: 1_000,
@@ -135,7 +136,7 @@ impl Provider {
         Payment::new(options(&self.0.uri())).unwrap()
     }
 
-    async fn handle(&self, event: OrderEvent) -> Outcome<PaymentEvent> {
+    async fn handle(&self, event: OrderEvent) -> Outcome<PaymentEvent, PaymentReport> {
         self.payment().handle(&input(event, 1)).await
     }
 
@@ -157,16 +158,27 @@ impl Provider {
     }
 }
 
-fn emitted(outcome: Outcome<PaymentEvent>) -> PaymentEvent {
+fn emitted(outcome: Outcome<PaymentEvent, PaymentReport>) -> PaymentEvent {
     match outcome {
         Outcome::Emit(event) => event,
         other => panic!("no payment event but {other:?}"),
     }
 }
 
-fn put_off(outcome: Outcome<PaymentEvent>) -> (u64, HandlerError) {
+/// Put off with its outcome open.
+fn held(outcome: Outcome<PaymentEvent, PaymentReport>) -> (HandlerError, Option<PaymentReport>) {
     match outcome {
-        Outcome::Retry { after, error } => (u64::try_from(after.as_millis()).unwrap(), error),
+        Outcome::Hold { error, note, .. } => (error, note),
+        other => panic!("not held but {other:?}"),
+    }
+}
+
+/// Put off, whether something is open or not.
+fn put_off(outcome: Outcome<PaymentEvent, PaymentReport>) -> (u64, HandlerError) {
+    match outcome {
+        Outcome::Retry { after, error } | Outcome::Hold { after, error, .. } => {
+            (u64::try_from(after.as_millis()).unwrap(), error)
+        }
         other => panic!("not put off but {other:?}"),
     }
 }

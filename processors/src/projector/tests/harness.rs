@@ -47,6 +47,7 @@ impl Bench {
             orders: "orders".into(),
             payments: "payments".into(),
             notifications: "notifications".into(),
+            payment_reports: "payment-reports".into(),
         };
         let registry = MockServer::start().await;
         let folder = tempfile::tempdir().unwrap();

@@ -174,6 +174,7 @@ mod tests {
             orders: "o".into(),
             payments: "p".into(),
             notifications: "n".into(),
+            payment_reports: "r".into(),
         };
         let pace = Some(Pace::new(1_000.0, 3));
         let spec = Spec { role: Role::Produce { tasks: 7, pace }, names, seconds: 4 };

@@ -3,96 +3,15 @@
 //! Sources: "Errors" and "Idempotent requests" in Stripe's API reference, and "Advanced error
 //! handling" (<https://docs.stripe.com/error-low-level>) for which answers leave the outcome open.
 
-use std::time::Duration;
-
 use bytes::Bytes;
-use comanda_schemas::FailureReason;
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
 
+use super::super::Failure;
 use crate::provider::{Answer, Lost, code_of};
 
 /// Longest id that is taken over from the provider, in bytes.
 const MAX_ID: usize = 255;
-
-/// Why a request did not end as asked. The text of each is fit for logs.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Failure {
-    /// The payment method was declined.
-    #[error("declined: {code}")]
-    Declined { code: String, payment_id: Option<String> },
-    /// The provider refuses this request and always will.
-    #[error("the request is invalid: {0}")]
-    Invalid(String),
-    /// The idempotency key was used before, with another request.
-    #[error("the idempotency key belongs to another request")]
-    KeyReused,
-    /// The provider has stored an error of its own for the idempotency key and will never answer
-    /// anything else; whether it charged before it failed is open.
-    #[error("the idempotency key only replays an error: {0}")]
-    KeyBurnt(String),
-    /// The provider refuses us, or is not the provider: settings are wrong, not the order.
-    #[error("the provider refuses our requests: {0}; check its URL and key")]
-    Refused(String),
-    /// Nothing was sent.
-    #[error(transparent)]
-    NotSent(Lost),
-    /// Turned away before anything was done.
-    #[error("the provider is busy")]
-    Busy { retry_after: Option<Duration> },
-    /// Another request with the same key, or on the same object, is under way.
-    #[error("the provider is still at work on an earlier request")]
-    InProgress,
-    /// Sent, and the outcome is open; the provider may still be at work on it.
-    #[error("no answer in time")]
-    TimedOut,
-    /// Sent, and the outcome is open.
-    #[error("the outcome is open: {0}")]
-    Open(String),
-}
-
-impl Failure {
-    /// A word for the event's `detail`.
-    pub fn detail(&self) -> String {
-        match self {
-            Failure::Declined { code, .. } => code.clone(),
-            Failure::Invalid(code) | Failure::KeyBurnt(code) | Failure::Refused(code) => {
-                code.clone()
-            }
-            Failure::KeyReused => "idempotency_key_reused".into(),
-            Failure::NotSent(_) => "no_connection".into(),
-            Failure::Busy { .. } => "rate_limited".into(),
-            Failure::InProgress => "in_progress".into(),
-            Failure::TimedOut => "timeout".into(),
-            Failure::Open(what) => code_of(Some(what)).unwrap_or_else(|| "connection_lost".into()),
-        }
-    }
-
-    /// What it means for a payment that was given up: a provider that answered, if only with an
-    /// error of its own, was reached.
-    pub fn reason(&self) -> FailureReason {
-        match self {
-            Failure::Declined { .. } => FailureReason::Declined,
-            Failure::Invalid(_) => FailureReason::Invalid,
-            Failure::Open(what) if what.starts_with("http_") => FailureReason::Unknown,
-            Failure::KeyReused
-            | Failure::KeyBurnt(_)
-            | Failure::Refused(_)
-            | Failure::InProgress
-            | Failure::NotSent(_)
-            | Failure::Busy { .. } => FailureReason::Unknown,
-            Failure::TimedOut | Failure::Open(_) => FailureReason::Unreachable,
-        }
-    }
-
-    /// How long the provider asked to be left alone.
-    pub fn retry_after(&self) -> Option<Duration> {
-        match self {
-            Failure::Busy { retry_after } => *retry_after,
-            _ => None,
-        }
-    }
-}
 
 /// A payment, as far as it matters here.
 #[derive(Debug, Clone, Deserialize)]
