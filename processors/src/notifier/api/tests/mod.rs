@@ -55,6 +55,19 @@ fn validator(provider: Provider) -> Validator {
     jsonschema::options().should_validate_formats(true).build(&description(provider)).unwrap()
 }
 
+/// A form has no lists: a field that may stand several times is one, described as a list.
+fn with_lists(provider: Provider, mut body: Value) -> Value {
+    if matches!(provider, Provider::Mailgun) {
+        let description = description(provider);
+        for (name, value) in body.as_object_mut().expect("a form") {
+            if description["properties"][name]["type"] == "array" {
+                *value = json!([value.take()]);
+            }
+        }
+    }
+    body
+}
+
 fn outgoing<'a>(from: &'a Sender, to: &'a Recipient, text: &'a str) -> Outgoing<'a> {
     Outgoing {
         key: "0e8cd1a4-8f4f-5a5e-9d3c-6a1f6f2c9b11",
@@ -141,7 +154,7 @@ fn every_request_is_one_that_its_provider_describes() {
             let from = Sender::parse(from).unwrap();
             let mail = outgoing(&from, &to, "Grazie\n\n\"<>&%\u{0}😀");
             for mail in [mail, Outgoing { reply_to: None, ..mail }] {
-                let body = sent(provider, &mail);
+                let body = with_lists(provider, sent(provider, &mail));
                 let validator = validator(provider);
                 let errors: Vec<_> = validator
                     .iter_errors(&body)
@@ -157,7 +170,7 @@ fn every_request_is_one_that_its_provider_describes() {
 fn the_descriptions_do_not_let_everything_pass() {
     let (from, to) = (Sender::parse("a@b.example").unwrap(), recipient());
     for provider in ALL {
-        let body = sent(provider, &outgoing(&from, &to, "t"));
+        let body = with_lists(provider, sent(provider, &outgoing(&from, &to, "t")));
         let validator = validator(provider);
         assert!(validator.is_valid(&body));
         let from = if body.get("From").is_some() { "From" } else { "from" };
