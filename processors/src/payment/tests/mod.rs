@@ -4,6 +4,7 @@ mod charge;
 mod doubt;
 mod life;
 mod log;
+mod model;
 mod race;
 mod repeats;
 mod reports;
