@@ -37,6 +37,7 @@ mod schema;
 mod server;
 mod service;
 mod updates;
+mod webhook;
 mod ws;
 
 pub use auth::{ApiKey, JwtOptions, Role, hash_key};
@@ -47,3 +48,4 @@ pub use introspection::Audience;
 pub use publisher::Publisher;
 pub use schema::sdl;
 pub use service::{Parts, Service};
+pub use webhook::WebhookOptions;
