@@ -110,3 +110,19 @@ async fn without_a_secret_there_is_no_webhook() -> Result<()> {
     assert_eq!(answer.status(), StatusCode::NOT_FOUND);
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_broker_is_away_stripe_is_asked_to_try_again() -> Result<()> {
+    let house = House::open().await?;
+    let body = succeeded("evt_1");
+    house.broker.with_cluster(|cluster| cluster.broker_down(1))?;
+    let answer = deliver(&house, "whsec_new", &body, 0).await?;
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(answer.headers().contains_key("retry-after"));
+    house.broker.with_cluster(|cluster| cluster.broker_up(1))?;
+    assert_eq!(deliver(&house, "whsec_new", &body, 0).await?.status(), StatusCode::OK);
+    assert_eq!(stored(&house).await?, 1);
+    assert_eq!(deliver(&house, "whsec_new", &body, 0).await?.status(), StatusCode::OK);
+    assert_eq!(stored(&house).await?, 1);
+    Ok(())
+}
