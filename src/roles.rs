@@ -9,7 +9,9 @@ use anyhow::{Context, Result, anyhow};
 use comanda_gateway as gateway;
 use comanda_processors::{engine, notifier, payment, projector};
 use comanda_producer::Producer;
-use comanda_schemas::{ClientLog, Encoder, Event, Registry, Topic, TopicNames, headers};
+use comanda_schemas::{
+    ClientLog, Encoder, Event, PaymentReport, Registry, Topic, TopicNames, headers,
+};
 use comanda_store::Store;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use tokio::sync::OnceCell;
@@ -177,8 +179,13 @@ impl Wiring {
             "/comanda/gateway",
         )
         .context("starting the producer")?;
+        let reports = match settings.gateway.webhook.is_on() {
+            true => self.reports_producer().await?,
+            false => None,
+        };
         let parts = gateway::Parts {
             producer: producer.clone().into(),
+            reports,
             store,
             registry: self.registry.clone(),
             kafka: settings.kafka.clone(),
@@ -196,6 +203,15 @@ impl Wiring {
             Ok(served?)
         });
         Ok(Some(addr))
+    }
+
+    /// Stores what the webhook is told; `None` when the shutdown came first.
+    async fn reports_producer(&self) -> Result<Option<Producer<PaymentReport>>> {
+        let Some(encoder) = self.encoder("gateway").await? else { return Ok(None) };
+        let (settings, topic) = (&self.settings, self.names.name(Topic::PaymentReports));
+        Producer::start(&settings.producer, &settings.kafka, topic, encoder, "/comanda/gateway")
+            .map(Some)
+            .context("starting the producer of payment reports")
     }
 
     async fn start_engine<P: engine::Processor>(

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::auth::{ApiKey, JwtOptions, Keys};
 use crate::http::{Cors, ForwardedHeader, Proxies};
-use crate::{Audience, Error, limits};
+use crate::{Audience, Error, WebhookOptions, limits};
 
 /// Highest rate that can be told apart from none.
 const MAX_RATE: u32 = 1_000_000;
@@ -26,6 +26,8 @@ pub struct Options {
     pub api_keys_refresh_ms: u64,
     /// Tokens that are accepted as well.
     pub jwt: JwtOptions,
+    /// What the payment provider may report.
+    pub webhook: WebhookOptions,
     /// Connections at one time; further ones wait to be accepted. At least 1.
     pub max_connections: u32,
     /// Connections of one address at one time, those of trusted proxies excepted; further ones are
@@ -146,6 +148,7 @@ impl Options {
             return refuse("api_keys", &problem);
         }
         self.jwt.validate()?;
+        self.webhook.validate()?;
         let at_least_one = [
             ("max_connections", self.max_connections),
             ("max_body_bytes", at_most_u32(self.max_body_bytes)),

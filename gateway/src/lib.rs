@@ -39,6 +39,7 @@ mod schema;
 mod server;
 mod service;
 mod updates;
+mod webhook;
 mod ws;
 
 pub use auth::{ApiKey, JwtOptions, Role, hash_key};
@@ -49,3 +50,4 @@ pub use introspection::Audience;
 pub use publisher::Publisher;
 pub use schema::sdl;
 pub use service::{Parts, Service};
+pub use webhook::WebhookOptions;

@@ -46,6 +46,9 @@ pub const PLACEMENTS_TOTAL: &str = "comanda_gateway_placements_total";
 /// `repeated` (it was made before, or there is nothing to change), `invalid`, `refused`, or the code
 /// of the failure (counter).
 pub const CHANGES_TOTAL: &str = "comanda_gateway_changes_total";
+/// Deliveries to the webhook, by `outcome`: `stored`, `known` (the log has it), `ignored` (about
+/// nothing of ours), `bad_signature`, `out_of_time`, `malformed`, `unavailable` (counter).
+pub const WEBHOOKS_TOTAL: &str = "comanda_gateway_webhooks_total";
 /// Placements that are remembered (gauge).
 pub const RECENT_PLACEMENTS: &str = "comanda_gateway_recent_placements";
 /// Time a placement waited for the orders topic to be read up to its record, by `outcome`: `passed`

@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use comanda_schemas::{KafkaOptions, Registry, TopicNames};
+use comanda_producer::Producer;
+use comanda_schemas::{KafkaOptions, PaymentReport, Registry, TopicNames};
 use comanda_store::Store;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -22,12 +23,15 @@ use crate::publisher::Publisher;
 use crate::rate::Rates;
 use crate::schema::{House, Limits};
 use crate::updates::{Sources, Updates};
+use crate::webhook::Webhook;
 use crate::{Audience, Error, Options, log, server, ws};
 
 /// What the gateway stands on.
 pub struct Parts {
     /// Stores order events.
     pub producer: Publisher,
+    /// Stores what the webhook is told; without it there is none.
+    pub reports: Option<Producer<PaymentReport>>,
     /// Orders as they can be read.
     pub store: Store,
     /// Schemas of the events that subscribers are told of.
@@ -71,8 +75,11 @@ impl Service {
 
     /// Serves until `shutdown`, then finishes accepted requests within the time of `drain_ms`.
     pub async fn run_until_stopped(self, shutdown: CancellationToken) -> Result<(), Error> {
-        let Self { listener, options, auth, documents, cors, edge, parts, .. } = self;
+        let Self { listener, options, auth, documents, cors, edge, mut parts, .. } = self;
         let auth = Arc::new(auth);
+        let webhook = parts.reports.take().and_then(|reports| {
+            Webhook::new(options.webhook.clone(), reports, parts.store.clone())
+        });
         let rates = Arc::new(Rates::new(&options));
         let house = house(parts, &options, rates.clone(), shutdown.clone());
         let housekeeping = [
@@ -84,6 +91,7 @@ impl Service {
         let gateway = Gateway {
             executor: Executor::new(house, documents, &options),
             auth,
+            webhook,
             rates,
             cors,
             sockets: ws::Sockets::new(&options, sockets.clone(), shutdown.clone()),
@@ -115,7 +123,7 @@ pub(crate) fn house(
     rates: Arc<Rates>,
     shutdown: CancellationToken,
 ) -> House {
-    let Parts { producer, store, registry, kafka, names } = parts;
+    let Parts { producer, store, registry, kafka, names, .. } = parts;
     let progress = Progress::new(store.clone());
     let log = log::Parts { kafka: kafka.clone(), names: names.clone(), store: store.clone() };
     let recent = (options.max_recent_placements as usize, millis(options.recent_placement_ms));

@@ -243,8 +243,8 @@ fn origin(metadata: Option<&Metadata>) -> String {
 }
 
 /// Last parts of the keys whose values are never printed.
-const SECRETS: [&str; 6] =
-    ["password", "sasl_password", "secret_key", "api_key", "api_keys", "secret"];
+const SECRETS: [&str; 7] =
+    ["password", "sasl_password", "secret_key", "api_key", "api_keys", "secret", "stripe_secrets"];
 
 fn masked(path: &str, value: &Value) -> String {
     let name = path.rsplit('.').next().unwrap_or(path);

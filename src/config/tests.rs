@@ -110,6 +110,7 @@ fn no_secret_is_shown() {
         "kafka.sasl_password=hunter2",
         "registry.password=hunter2",
         "payment.secret_key=hunter2",
+        "gateway.webhook.stripe_secrets=[\"hunter2\"]",
         "notifier.api_key=hunter2",
         "sandbox.api_key=hunter2",
         "gateway.jwt.secret=hunter2-hunter2-hunter2-hunter2-hunter2",

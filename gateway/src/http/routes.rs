@@ -13,7 +13,7 @@ use bytes::{Buf, Bytes};
 use futures_util::future::{BoxFuture, Either};
 use futures_util::{FutureExt, Stream, ready, stream};
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING};
-use http::{HeaderMap, Method, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body::{Body, Frame};
 use hyper::body::Incoming;
 use tower::Service;
@@ -32,6 +32,7 @@ use crate::params::Params;
 use crate::plan::Planned;
 use crate::rate::{Prepaid, Rates};
 use crate::schema::Asker;
+use crate::webhook::{self, Webhook};
 use crate::{graphiql, ws};
 
 /// Where GraphQL is.
@@ -42,6 +43,8 @@ pub(crate) struct Gateway {
     pub executor: Executor,
     pub auth: Arc<Auth>,
     pub rates: Arc<Rates>,
+    /// Where the payment provider may report.
+    pub webhook: Option<Webhook>,
     pub cors: Arc<Cors>,
     pub sockets: ws::Sockets,
     pub streams: sse::Streams,
@@ -180,11 +183,50 @@ impl Gateway {
     {
         match &*request.path {
             PATH => self.graphql(request, accept, learnt).await,
+            "/webhooks/stripe" => match &self.webhook {
+                Some(webhook) => self.webhook(webhook, request).await,
+                None => Err(Failure::new(Code::NotFound, "there is no webhook here").into()),
+            },
             "/" if self.has_page => match request.method {
                 Method::GET | Method::HEAD => Ok(graphiql::page().into_response()),
                 _ => Err(Refusal::method("GET, HEAD", "this page is there to be read")),
             },
             _ => Err(Failure::new(Code::NotFound, "there is nothing here; try /graphql").into()),
+        }
+    }
+
+    async fn webhook<S, B, E>(
+        &self,
+        webhook: &Webhook,
+        request: Request<S>,
+    ) -> Result<warp::reply::Response, Refusal>
+    where
+        S: Stream<Item = Result<B, E>>,
+        B: Buf,
+    {
+        let Request { sender, method, headers, body, .. } = request;
+        if method != Method::POST {
+            return Err(Refusal::method("POST", "the webhook takes POST"));
+        }
+        if !params::is_json(&headers) || is_encoded(&headers) {
+            let message = "the webhook takes application/json in UTF-8, without Content-Encoding";
+            return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
+        }
+        self.rates.request(sender.address, &None)?;
+        let body = body::read(body, self.max_body, self.body_timeout).await?;
+        let signature = headers.get("stripe-signature").map(HeaderValue::as_bytes);
+        match webhook.take(signature, &body, sender.trace).await {
+            Ok(_) => Ok(StatusCode::OK.into_response()),
+            Err(webhook::Refused::Untrusted) => {
+                Err(Refusal::new(StatusCode::BAD_REQUEST, "the signature is not good"))
+            }
+            Err(webhook::Refused::Malformed) => {
+                Err(Refusal::new(StatusCode::BAD_REQUEST, "this is no event"))
+            }
+            Err(webhook::Refused::Unavailable) => {
+                let message = "the report can't be stored right now; try again";
+                Err(Failure::new(Code::BrokerUnavailable, message).into())
+            }
         }
     }
 

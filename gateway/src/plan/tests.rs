@@ -78,6 +78,7 @@ impl Bench {
         };
         let parts = Parts {
             producer: Publisher::Instead(Arc::new(store)),
+            reports: None,
             store: runtime.block_on(Store::open(&store_options)).unwrap(),
             registry: comanda_schemas::Registry::new(&registry).unwrap(),
             kafka: KafkaOptions {

@@ -7,10 +7,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use comanda_gateway::{
     ApiKey, Audience, ForwardedHeader, JwtOptions, Options, Parts, Publisher, Service,
+    WebhookOptions,
 };
 use comanda_producer::Producer;
 use comanda_sandbox::{Broker, registry};
-use comanda_schemas::{Encoder, Event, KafkaOptions, Registry, RegistryOptions, Topic, TopicNames};
+use comanda_schemas::{
+    Encoder, Event, KafkaOptions, PaymentReport, Registry, RegistryOptions, Topic, TopicNames,
+};
 use comanda_store::Store;
 use reqwest::StatusCode;
 use secrecy::SecretString;
@@ -70,6 +73,10 @@ pub fn options() -> Options {
             jwks_cooldown_ms: 3_600_000,
             jwks_timeout_ms: 5_000,
             max_cached_tokens: 100,
+        },
+        webhook: WebhookOptions {
+            stripe_secrets: vec!["whsec_new".into(), "whsec_old".into()],
+            tolerance_seconds: 300,
         },
         max_connections: 1000,
         max_connections_per_address: 0,
@@ -190,7 +197,8 @@ impl House {
         edit(&mut options);
         let producer = house.producer().await?;
         house.gateways_producer = Some(producer.clone());
-        let service = Service::build(options, house.parts(producer.into())).await?;
+        let reports = house.producer().await?;
+        let service = Service::build(options, house.parts(producer.into(), reports)).await?;
         house.addr = service.addr();
         house.serving = Some(tokio::spawn(service.run_until_stopped(house.shutdown.clone())));
         Ok(house)
@@ -204,12 +212,14 @@ impl House {
 
     /// As [`House::another`], with a publisher of its own.
     pub async fn another_with(&self, options: Options, publisher: Publisher) -> Result<Service> {
-        Ok(Service::build(options, self.parts(publisher)).await?)
+        let reports = self.producer().await?;
+        Ok(Service::build(options, self.parts(publisher, reports)).await?)
     }
 
-    fn parts(&self, producer: Publisher) -> Parts {
+    fn parts(&self, producer: Publisher, reports: Producer<PaymentReport>) -> Parts {
         Parts {
             producer,
+            reports: Some(reports),
             store: self.store.clone(),
             registry: self.registry.clone(),
             kafka: self.kafka.clone(),

@@ -26,4 +26,5 @@ mod reading;
 mod sockets;
 mod tokens;
 mod updates;
+mod webhook;
 mod ws_client;

@@ -170,8 +170,14 @@ async fn serve(
         recent_placement_ms: REMEMBERED.as_millis() as u64,
         ..settings.gateway
     };
-    let parts =
-        gateway::Parts { producer: publisher, store, registry, kafka: settings.kafka, names };
+    let parts = gateway::Parts {
+        producer: publisher,
+        reports: None,
+        store,
+        registry,
+        kafka: settings.kafka,
+        names,
+    };
     let service = gateway::Service::build(options, parts).await?;
     let admin = Server::bind(FREE_PORT, Readiness::default(), metrics).await?;
     say(&Line::Listens { graphql: service.addr(), admin: admin.addr() })?;
