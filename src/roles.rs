@@ -148,9 +148,11 @@ impl Wiring {
             Role::Projector => self.start_projector(supervisor).await?,
             Role::Payment => {
                 let reports = payment::Reports::to_follow();
+                let repeats = payment::Repeats::to_follow();
                 let processor = payment::Payment::new(self.settings.payment.clone())?;
-                let processor = processor.heeding(reports.clone());
-                self.follow_reports(reports, supervisor);
+                let processor = processor.heeding(reports.clone()).repeating(repeats.clone());
+                self.follow(Topic::PaymentReports, supervisor, move |topic| reports.follow(topic));
+                self.follow(Topic::Payments, supervisor, move |topic| repeats.follow(topic));
                 self.start_engine("payment", processor, supervisor).await?;
             }
             Role::Notifier => {
@@ -245,16 +247,22 @@ impl Wiring {
         Ok(())
     }
 
-    /// Lets the payment processor know what the topic of payment reports says.
-    fn follow_reports(&self, reports: payment::Reports, supervisor: &mut Supervisor) {
-        let (kafka, registry) = (self.settings.kafka.clone(), self.registry.clone());
-        let topic = self.names.name(Topic::PaymentReports);
-        let shutdown = self.shutdown.clone();
-        supervisor.run("payment reports", async move {
-            let runtime = tokio::runtime::Handle::current();
-            let follow = move || reports.follow(&kafka, &topic, &registry, &runtime, &shutdown);
-            Ok(tokio::task::spawn_blocking(follow).await?)
-        });
+    /// Lets the payment processor know what a topic says besides its input.
+    fn follow(
+        &self,
+        topic: Topic,
+        supervisor: &mut Supervisor,
+        read: impl FnOnce(&payment::Followed) + Send + 'static,
+    ) {
+        let followed = payment::Followed {
+            kafka: self.settings.kafka.clone(),
+            topic: self.names.name(topic),
+            registry: self.registry.clone(),
+            runtime: tokio::runtime::Handle::current(),
+            shutdown: self.shutdown.clone(),
+        };
+        let reading = move || read(&followed);
+        supervisor.run(topic.as_str(), async { Ok(tokio::task::spawn_blocking(reading).await?) });
     }
 
     async fn start_projector(&self, supervisor: &mut Supervisor) -> Result<()> {

@@ -22,6 +22,8 @@ pub enum From {
     End,
     /// The first record stamped at or after this time.
     Time(Timestamp),
+    /// As many offsets before the end, shared among the partitions.
+    Last(i64),
 }
 
 /// Why a topic could not be read.
@@ -98,14 +100,16 @@ impl Scan {
         if partitions.is_empty() {
             return Err(ScanError::NoTopic(topic.to_owned()));
         }
+        let ends = |partition| consumer.fetch_watermarks(topic, partition, ASK).map_err(failed);
         let mut list = TopicPartitionList::new();
         for partition in &partitions {
             let offset = match from {
                 From::Beginning => Offset::Beginning,
-                From::End => {
-                    let (_, high) =
-                        consumer.fetch_watermarks(topic, *partition, ASK).map_err(failed)?;
-                    Offset::Offset(high)
+                From::End => Offset::Offset(ends(*partition)?.1),
+                From::Last(count) => {
+                    let (low, high) = ends(*partition)?;
+                    let share = count / partitions.len() as i64;
+                    Offset::Offset((high - share).max(low))
                 }
                 From::Time(time) => Offset::Offset(time.as_millis()),
             };
@@ -145,6 +149,45 @@ impl Scan {
                     return Err(ScanError::Kafka { topic: self.topic.clone(), source });
                 }
             }
+        }
+    }
+}
+
+/// Waits until what is in `topic` now is settled: until no transaction that has written there is open
+/// any more. A [`Scan`] that is opened then reads all of it that was committed. Blocks; between two
+/// looks `go_on` is asked, and may give up: then the answer is `false`.
+pub fn settle(
+    kafka: &KafkaOptions,
+    topic: &str,
+    mut go_on: impl FnMut() -> bool,
+) -> Result<bool, ScanError> {
+    let failed = |source| ScanError::Kafka { topic: topic.to_owned(), source };
+    // What a partition ends with depends on it: the last record, or the first open transaction.
+    let reader = |isolation| -> Result<BaseConsumer<ClientLog>, ScanError> {
+        let mut config = reader_config(kafka, "settle", "comanda-scan");
+        config.set("isolation.level", isolation).create_with_context(ClientLog).map_err(failed)
+    };
+    let (written, committed) = (reader("read_uncommitted")?, reader("read_committed")?);
+    let end = |reader: &BaseConsumer<ClientLog>, partition| {
+        reader.fetch_watermarks(topic, partition, ASK).map(|(_, end)| end).map_err(failed)
+    };
+    let mut open = Vec::new();
+    for partition in partitions(&written, topic, ASK).map_err(failed)? {
+        open.push((partition, end(&written, partition)?));
+    }
+    loop {
+        let mut still_open = Vec::new();
+        for (partition, wanted) in open {
+            if end(&committed, partition)? < wanted {
+                still_open.push((partition, wanted));
+            }
+        }
+        open = still_open;
+        if open.is_empty() {
+            return Ok(true);
+        }
+        if !go_on() {
+            return Ok(false);
         }
     }
 }

@@ -28,6 +28,9 @@ pub trait Processor: Send + Sync + 'static {
         None
     }
 
+    /// Called when partitions come to this process, before the first of their events. Must not block.
+    fn takes_over(&self) {}
+
     /// Handles one event.
     fn handle(
         &self,

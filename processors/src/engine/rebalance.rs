@@ -100,6 +100,10 @@ impl<P: Processor> Run<P> {
                     return Ok(false);
                 }
             };
+        if !partitions.is_empty() {
+            // What the one who had them has written is committed, or never will be.
+            self.shared.processor.takes_over();
+        }
         let mut list = TopicPartitionList::with_capacity(partitions.len());
         let failed = |source| Self::failed("taking over partitions", source);
         for standing in standings {

@@ -6,7 +6,8 @@
 //! - `client`: the calls, the same for all; `circuit`: a provider that is away as a whole
 //! - `race`: whether an order event counts, going by the log
 //! - [`Reports`]: payments whose outcome is open, and what operators say of them
-//! - `repeats`: the same event in the log once more
+//! - [`Repeats`]: the same event in the log once more
+//! - [`Followed`]: reading the topics behind these two
 //!
 //! What becomes of an order event:
 //!
@@ -29,6 +30,7 @@ mod api;
 mod case;
 mod circuit;
 mod client;
+mod followed;
 mod race;
 mod repeats;
 mod reports;
@@ -51,7 +53,8 @@ pub use api::Provider;
 use api::{Api, Failure};
 use case::{Case, End, Stop};
 use client::Client;
-use repeats::Repeats;
+pub use followed::Followed;
+pub use repeats::Repeats;
 pub use reports::Reports;
 
 /// How long the provider surely remembers an idempotency key; Stripe forgets after 24 hours. For
@@ -121,6 +124,11 @@ impl Payment {
         Self { reports, ..self }
     }
 
+    /// One that goes by the results in `repeats`.
+    pub fn repeating(self, repeats: Repeats) -> Self {
+        Self { repeats, ..self }
+    }
+
     fn over(api: Box<dyn Api>, options: &Options) -> Result<Self, Error> {
         if options.max_attempts == 0 {
             return Err(Error::Setting {
@@ -131,7 +139,7 @@ impl Payment {
         }
         Ok(Self {
             client: Client::new(api, options),
-            repeats: Repeats::default(),
+            repeats: Repeats::own(),
             reports: Reports::none(),
             backoff: Backoff::new(
                 options.provider.name(),
@@ -179,7 +187,7 @@ impl Payment {
         end: End,
     ) -> Outcome<PaymentEvent, PaymentReport> {
         let result = self.result(input, tries, end);
-        self.repeats.remember(input.event.event_id, &result);
+        self.repeats.remember(&result);
         Outcome::Emit(result)
     }
 
@@ -258,8 +266,13 @@ impl Processor for Payment {
         race::looks_back(event, redriven_from)
     }
 
+    fn takes_over(&self) {
+        self.repeats.take_over();
+    }
+
     async fn handle(&self, input: &Input<OrderEvent>) -> Outcome<PaymentEvent, PaymentReport> {
         let event = &input.event;
+        self.repeats.read_up().await;
         if let Some(result) = self.repeats.result(event.event_id, &input.source) {
             return Outcome::Emit(result);
         }

@@ -1,31 +1,21 @@
 //! What the topic of payment reports says: whose outcome is open, and what operators know of it.
 //!
 //! A processor that is started anew has forgotten what it held; from here it knows which outcomes
-//! were open, so that it looks them up before it sends anything and does not give them up. There are few such reports, and a thread reads them all.
+//! were open, so that it looks them up before it sends anything and does not give them up. There are
+//! few such reports, and a thread reads them all.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
 
-use comanda_schemas::scan::{From, Scan, ScanError, Step};
-use comanda_schemas::{
-    KafkaOptions, OrderEvent, OrderId, PaymentReport, PaymentReportType, ReadError, ReadTries,
-    Registry, headers,
-};
-use rdkafka::Message as _;
-use tokio::runtime::Handle;
+use comanda_schemas::scan::{From, Scan};
+use comanda_schemas::{OrderEvent, OrderId, PaymentReport, PaymentReportType};
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
-use tracing::{error, warn};
 use uuid::Uuid;
+
+use super::Followed;
 
 /// Doubts, and words of operators, that are remembered; some ten megabytes each.
 const REMEMBERED: usize = 100_000;
-/// How long one look for the next report takes.
-const LOOK: Duration = Duration::from_millis(200);
-/// Pause after the topic could not be read.
-const AGAIN: Duration = Duration::from_secs(2);
-
 /// What is known from the topic; clones share it.
 #[derive(Debug, Clone)]
 pub struct Reports(Arc<Shared>);
@@ -112,68 +102,16 @@ impl Reports {
         self.0.known.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    /// Reads the topic, from its beginning on, until `shutdown`. Blocking. Kafka and the registry
-    /// are waited for as long as it takes.
-    pub fn follow(
-        &self,
-        kafka: &KafkaOptions,
-        topic: &str,
-        registry: &Registry,
-        runtime: &Handle,
-        shutdown: &CancellationToken,
-    ) {
-        let pause = || runtime.block_on(shutdown.run_until_cancelled(tokio::time::sleep(AGAIN)));
-        while !shutdown.is_cancelled() {
-            if let Err(error) = self.read(kafka, topic, registry, runtime, shutdown) {
-                let error = headers::error_chain(&error);
-                warn!(topic, error, "payment reports can't be read, trying again");
-                pause();
-            }
-        }
-    }
-
-    fn read(
-        &self,
-        kafka: &KafkaOptions,
-        topic: &str,
-        registry: &Registry,
-        runtime: &Handle,
-        shutdown: &CancellationToken,
-    ) -> Result<(), ScanError> {
-        let mut scan = Scan::open(kafka, topic, From::Beginning)?;
-        while !shutdown.is_cancelled() {
-            match scan.next(LOOK)? {
-                Step::Record(record) => {
-                    let value = record.payload().unwrap_or_default();
-                    let decoded = decode(registry, value);
-                    match runtime.block_on(shutdown.run_until_cancelled(decoded)) {
-                        Some(Ok(report)) => self.add(report),
-                        Some(Err(error)) => error!(
-                            topic,
-                            partition = record.partition(),
-                            offset = record.offset(),
-                            error = headers::error_chain(&error),
-                            "undecodable payment report skipped"
-                        ),
-                        None => {}
-                    }
-                }
-                Step::End => {
-                    self.0.caught_up.send_replace(true);
-                }
-                Step::Idle => {}
-            }
-        }
-        Ok(())
-    }
-}
-
-async fn decode(registry: &Registry, value: &[u8]) -> Result<PaymentReport, ReadError> {
-    let mut tries = ReadTries::default();
-    loop {
-        match registry.read(value).await {
-            Err(error) if tries.again_after(&error) => tokio::time::sleep(AGAIN).await,
-            decoded => return decoded,
-        }
+    /// Reads all of `reports`, from the beginning on. Blocking. Kafka and the registry are waited for
+    /// as long as it takes.
+    pub fn follow(&self, reports: &Followed) {
+        reports.insist(|| {
+            let all = Scan::open(&reports.kafka, &reports.topic, From::Beginning)?;
+            let caught_up = || {
+                self.0.caught_up.send_replace(true);
+                true
+            };
+            reports.read(all, |report| self.add(report), caught_up)
+        });
     }
 }

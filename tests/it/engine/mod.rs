@@ -148,14 +148,19 @@ impl Running {
 
 /// Places `count` orders.
 pub async fn place(installation: &Installation, count: usize) {
+    let orders: Vec<_> = std::iter::repeat_with(placed).take(count).collect();
+    write(installation, &orders).await;
+}
+
+/// Writes order events to their topic.
+pub async fn write(installation: &Installation, events: &[OrderEvent]) {
     let producer: FutureProducer =
         installation.parts.kafka.options().client_config("it-place").create().unwrap();
     let topic = installation.names.name(Topic::Orders);
     let encoder = Encoder::new(installation.schema_id(Topic::Orders).await);
     let mut sent = Vec::new();
-    for _ in 0..count {
-        let event = placed();
-        let (key, value) = (event.order_id.to_string(), encoder.encode(&event).unwrap());
+    for event in events {
+        let (key, value) = (event.order_id.to_string(), encoder.encode(event).unwrap());
         let record = FutureRecord::to(&topic).key(&key).payload(&value);
         sent.push(producer.send_result(record).map_err(|(e, _)| e).unwrap());
     }
