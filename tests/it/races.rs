@@ -1,8 +1,9 @@
 //! Clients that place, change, retry and cancel the same orders at one time, through two gateways,
-//! on a real Kafka. Whoever wins, the topics, the order store and the provider's books must agree.
+//! on a real Kafka, while the projector is killed. Whoever wins, the topics, the order store and the
+//! provider's books must agree.
 //!
-//! `COMANDA_RACES_ORDERS` says how many orders (500 in a full run), `COMANDA_RACES_SEED` repeats
-//! what the clients ask for; how it interleaves is the machine's.
+//! On every commit it runs small; `tests/chaos/run races` has 500 orders on each database.
+//! `COMANDA_RACES_SEED` repeats what the clients ask for; how it interleaves is the machine's.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -22,7 +23,7 @@ use serde_json::{Value, json};
 use crate::harness::graphql::{Gateway, order};
 use crate::harness::installation::Installation;
 use crate::harness::process::{self, Comanda, ledger};
-use crate::harness::{self, eventually};
+use crate::harness::{self, eventually, postgres};
 use crate::projectors::{has_read_all, open, reference};
 
 const LIMIT: Duration = Duration::from_secs(120);
@@ -33,15 +34,27 @@ const RIVALS: usize = 4;
 const SPREAD_MS: u64 = 80;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_wins_the_topics_the_store_and_the_providers_books_agree() {
+async fn whoever_wins_the_topics_a_sqlite_store_and_the_providers_books_agree() {
     let Some(parts) = harness::real_parts().await else { return };
+    race(Installation::new(parts, "races").await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_wins_the_topics_a_postgresql_and_the_providers_books_agree() {
+    let Some(server) = postgres::shared().await else { return };
+    let Some(parts) = harness::real_parts().await else { return };
+    let mut installation = Installation::new(parts, "races").await;
+    installation.use_store(server.create_database().await);
+    race(installation).await;
+}
+
+async fn race(mut installation: Installation) {
     let _alone = harness::heavy().await;
     let (orders, seed) = (
-        harness::scale("RACES_ORDERS", 160),
+        harness::scale("RACES_ORDERS", 120),
         harness::scale("RACES_SEED", rand::random::<u32>().into()),
     );
     eprintln!("races: {orders} orders; COMANDA_RACES_SEED={seed} asks for the same");
-    let mut installation = Installation::new(parts, "races").await;
     let latency = ["--set", "sandbox.payment.latency_ms=20"];
     let listen = ["sandbox", "payment", "--listen", "127.0.0.1:0"];
     let mut provider = Comanda::start(&[listen.as_slice(), &latency].concat());
@@ -49,13 +62,22 @@ async fn whoever_wins_the_topics_the_store_and_the_providers_books_agree() {
     let mut mailbox = Comanda::start(&["sandbox", "mailbox", "--listen", "127.0.0.1:0"]);
     installation.set(format!("payment.provider_url={provider_url}"));
     installation.set(format!("notifier.provider_url={}", mailbox.banner("Mailbox").await));
-    let mut others = installation.start(&["run", "gateway", "payment", "notifier"]);
-    let mut first = installation.start(&["run", "gateway", "payment", "projector"]);
+    let mut first = installation.start(&["run", "gateway", "payment"]);
+    let mut second = installation.start(&["run", "gateway", "payment", "notifier"]);
+    let mut projector = installation.start(&["projector"]);
     let gateways =
-        [installation.gateway(&mut first).await, installation.gateway(&mut others).await];
+        [installation.gateway(&mut first).await, installation.gateway(&mut second).await];
 
     let lives = stream::iter(0..orders).map(|n: u64| live(&gateways, seed, n));
-    let refused: Vec<Vec<String>> = lives.buffer_unordered(CLIENTS).collect().await;
+    let mut lives = lives.buffer_unordered(CLIENTS);
+    let mut refused = Vec::new();
+    while let Some(refusals) = lives.next().await {
+        refused.push(refusals);
+        if refused.len() as u64 == orders / 2 {
+            projector.kill9();
+            projector = installation.start(&["projector"]);
+        }
+    }
     installation.consumed_whole(LIMIT).await;
     let results = installation.events::<PaymentEvent>().await;
     eventually("all is told", LIMIT, async || {
@@ -72,14 +94,13 @@ async fn whoever_wins_the_topics_the_store_and_the_providers_books_agree() {
     let ledger = ledger(&provider_url).await;
     assert_eq!(ledger.totals.orders_charged_twice, 0);
     let statuses = check_orders(&installation, &events, &ledger).await;
-    let count = |refusal: &String, counts: &mut BTreeMap<String, u32>| {
-        *counts.entry(refusal.clone()).or_default() += 1;
-    };
-    let mut counts = BTreeMap::new();
-    refused.iter().flatten().for_each(|refusal| count(refusal, &mut counts));
-    for result in &results {
+    let mut counts: BTreeMap<String, u32> = BTreeMap::new();
+    let details = results.iter().map(|result| {
         let detail = result.payment.detail.as_deref().unwrap_or_default();
-        count(&format!("{} {detail}", result.r#type.as_str()), &mut counts);
+        format!("{} {detail}", result.r#type.as_str())
+    });
+    for counted in refused.into_iter().flatten().chain(details) {
+        *counts.entry(counted).or_default() += 1;
     }
     eprintln!("races: {} order events; {statuses:?}; {counts:?}", events.len());
     assert_eq!(statuses.values().sum::<u64>(), orders);
