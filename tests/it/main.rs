@@ -24,3 +24,4 @@ mod stripe_openapi;
 mod stuck;
 mod tail;
 mod truth;
+mod webhook;
