@@ -1,4 +1,5 @@
-//! Mails as people get them: previews, and what a real Mailpit makes of what it is sent.
+//! Mails as people get them: previews, and what a real Mailpit makes of what it is sent. `hostile`: what
+//! strangers write; `retries`: a provider that does not take some.
 
 mod hostile;
 mod retries;

@@ -69,8 +69,11 @@ impl Respond for Provider {
     }
 }
 
+/// Its id follows from the address, and with it its partition: each run has the same ones together.
 fn order_of(email: &str) -> OrderEvent {
     let mut event = placed();
+    event.order_id = OrderId::derive("mail retries", email);
+    event.event_id = OrderEvent::derive_id(event.order_id, event.version, event.r#type);
     event.order.contact.email = email.into();
     event
 }
