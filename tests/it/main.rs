@@ -25,3 +25,4 @@ mod stuck;
 mod tail;
 mod truth;
 mod twice;
+mod webhook;

@@ -17,17 +17,18 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 /// A provider that charges and hangs up, and whose search fails until it is mended.
 #[derive(Clone, Default)]
-struct HangsUp(Arc<Mutex<Books>>);
+pub struct HangsUp(Arc<Mutex<Books>>);
 
 #[derive(Default)]
 struct Books {
     /// What was charged, as the search shows it, by idempotency key.
     charges: Vec<(String, Value)>,
+    look_ups: usize,
     is_mended: bool,
 }
 
 impl HangsUp {
-    async fn serve(&self) -> String {
+    pub async fn serve(&self) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let own = self.clone();
@@ -39,6 +40,20 @@ impl HangsUp {
         url
     }
 
+    pub fn mend(&self) {
+        self.0.lock().unwrap().is_mended = true;
+    }
+
+    /// The idempotency keys of its charges.
+    pub fn keys(&self) -> Vec<String> {
+        self.0.lock().unwrap().charges.iter().map(|(key, _)| key.clone()).collect()
+    }
+
+    /// How often it was asked what it has.
+    pub fn look_ups(&self) -> usize {
+        self.0.lock().unwrap().look_ups
+    }
+
     /// One request; the connection ends with it.
     async fn answer(self, mut stream: TcpStream) {
         let Some(request) = read(&mut stream).await else { return };
@@ -47,7 +62,8 @@ impl HangsUp {
             return;
         }
         let answer = {
-            let books = self.0.lock().unwrap();
+            let mut books = self.0.lock().unwrap();
+            books.look_ups += 1;
             let found = books.charges.iter().map(|(_, charge)| charge);
             let found =
                 found.filter(|c| request.contains(c["metadata"]["order_id"].as_str().unwrap()));
@@ -110,7 +126,7 @@ async fn listed(installation: &Installation, command: &[&str]) -> Vec<Value> {
 }
 
 /// The order once its payment has this status.
-async fn payment_is(gateway: &Gateway, id: &str, status: &str) -> Value {
+pub async fn payment_is(gateway: &Gateway, id: &str, status: &str) -> Value {
     const QUERY: &str = "query($id: ID!) { order(id: $id) { status payment { status paymentId \
         provider reason detail } timeline { type } } }";
     eventually(&format!("payment of {id} is {status}"), LIMIT, async || {
@@ -227,7 +243,7 @@ async fn an_outcome_that_nobody_knows_is_seen_and_ends_as_the_provider_or_the_op
 
     let order = payment_is(&gateway, &found, "UNKNOWN").await;
     assert_eq!(order["status"], "PENDING");
-    provider.0.lock().unwrap().is_mended = true;
+    provider.mend();
     let order = payment_is(&gateway, &found, "SUCCEEDED").await;
     assert_eq!(order["payment"]["paymentId"], format!("pi_{}", &found[..8]));
     assert_eq!(listed(&installation, &["payments", "stuck"]).await, Vec::<Value>::new());
@@ -239,8 +255,7 @@ async fn an_outcome_that_nobody_knows_is_seen_and_ends_as_the_provider_or_the_op
     })
     .await;
 
-    let keys: Vec<_> = provider.0.lock().unwrap().charges.iter().map(|(k, _)| k.clone()).collect();
-    assert_eq!(keys.len(), 3, "{keys:?}");
+    assert_eq!(provider.keys().len(), 3, "{:?}", provider.keys());
     assert_eq!(installation.events::<PaymentEvent>().await.len(), 3);
     let reports = installation.events::<PaymentReport>().await;
     let of = |kind| reports.iter().filter(|report| report.r#type == kind).count();

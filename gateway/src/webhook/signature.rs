@@ -85,6 +85,17 @@ mod tests {
         assert_eq!(check(&moved, BODY, &["whsec_test"], NOW), Err(Untrusted::Forged));
     }
 
+    /// Header as stripe-node 23.1.0 makes it (`webhooks.generateTestHeaderString`).
+    #[test]
+    fn what_stripes_own_library_signs_holds() {
+        let body = br#"{"id":"evt_1","object":"event","created":1764057600,"type":"payment_intent.succeeded"}"#;
+        let header = "t=1764057600,\
+                      v1=600cf18c3d3043da108e35fd3eab572a3eca1ceee22ffe4a510926a5fbc956fd";
+        assert_eq!(check(header, body, &["whsec_test_secret"], 1_764_057_600), Ok(()));
+        let forged = check(header, &body[1..], &["whsec_test_secret"], 1_764_057_600);
+        assert_eq!(forged, Err(Untrusted::Forged));
+    }
+
     #[test]
     fn its_time_may_be_off_both_ways_by_the_tolerance() {
         let header = format!("t={NOW},v1={SIGNATURE}");

@@ -6,7 +6,7 @@ use futures_util::future::try_join_all;
 use hmac::{Hmac, KeyInit, Mac};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use reqwest::StatusCode;
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
@@ -30,15 +30,15 @@ fn signature(secret: &str, body: &str, off: i64) -> String {
     format!("t={at},v1={}", hex::encode(mac.finalize().into_bytes()))
 }
 
-/// Delivers a body that is signed by `secret`, `off` seconds from now.
-async fn deliver(house: &House, secret: &str, body: &str, off: i64) -> Result<reqwest::Response> {
-    let request = house
-        .http
-        .post(format!("http://{}/webhooks/stripe", house.addr))
-        .header("content-type", "application/json; charset=utf-8")
-        .header("stripe-signature", signature(secret, body, off))
-        .body(body.to_owned());
-    Ok(request.send().await?)
+/// A delivery of a body that is signed by `secret`, `off` seconds from now.
+fn delivery(house: &House, secret: &str, body: &str, off: i64) -> RequestBuilder {
+    let request = house.http.post(format!("http://{}/webhooks/stripe", house.addr));
+    request.header("stripe-signature", signature(secret, body, off)).body(body.to_owned())
+}
+
+async fn deliver(house: &House, secret: &str, body: &str, off: i64) -> Result<Response> {
+    let request = delivery(house, secret, body, off);
+    Ok(request.header("content-type", "application/json; charset=utf-8").send().await?)
 }
 
 /// Records in the topic of payment reports.
@@ -71,6 +71,60 @@ async fn only_what_stripe_signed_just_now_is_taken() -> Result<()> {
     let large = " ".repeat(2 << 20);
     let answer = deliver(&house, "whsec_new", &large, 0).await?;
     assert_eq!(answer.status(), StatusCode::PAYLOAD_TOO_LARGE);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_delivery_is_refused_though_it_is_signed() -> Result<()> {
+    let house = House::open().await?;
+    let body = succeeded("evt_1");
+    for (media_type, encoding) in [
+        (None, None),
+        (Some("text/plain"), None),
+        (Some("application/x-www-form-urlencoded"), None),
+        (Some("application/json; charset=latin1"), None),
+        (Some("application/json"), Some("gzip")),
+    ] {
+        let mut request = delivery(&house, "whsec_new", &body, 0);
+        for (name, value) in [("content-type", media_type), ("content-encoding", encoding)] {
+            request = value.into_iter().fold(request, |request, value| request.header(name, value));
+        }
+        let status = request.send().await?.status();
+        assert_eq!(status, StatusCode::UNSUPPORTED_MEDIA_TYPE, "{media_type:?} {encoding:?}");
+    }
+    for method in [Method::GET, Method::PUT, Method::DELETE] {
+        let (client, mut request) = delivery(&house, "whsec_new", &body, 0).build_split();
+        *request.as_mut().unwrap().method_mut() = method.clone();
+        let answer = client.execute(request?).await?;
+        assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED, "{method}");
+        assert_eq!(answer.headers()["allow"], "POST");
+    }
+    assert_eq!(stored(&house).await?, 0);
+    assert_eq!(deliver(&house, "whsec_new", &body, 0).await?.status(), StatusCode::OK);
+    assert_eq!(stored(&house).await?, 1);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_beyond_its_rate_is_told_when_to_come_back() -> Result<()> {
+    let house = House::with(|options| {
+        options.address_rate = 1;
+        options.address_burst = 5;
+    })
+    .await?;
+    let mut taken = 0;
+    let refused = loop {
+        let answer = deliver(&house, "whsec_new", &succeeded(&format!("evt_{taken}")), 0).await?;
+        if answer.status() != StatusCode::OK {
+            break answer;
+        }
+        taken += 1;
+        assert!(taken < 1_000, "nothing is refused");
+    };
+    assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert!(refused.headers().contains_key("retry-after"));
+    assert!(taken >= 5, "{taken} are below the burst");
+    assert_eq!(stored(&house).await?, taken);
     Ok(())
 }
 

@@ -31,6 +31,12 @@ pub trait Processor: Send + Sync + 'static {
     /// Called when partitions come to this process, before the first of their events. Must not block.
     fn takes_over(&self) {}
 
+    /// Ends when an event that is held should be handled again before its pause is over, for what
+    /// came about since the call.
+    fn news(&self, _held: &Self::In) -> impl Future<Output = ()> + Send {
+        std::future::pending()
+    }
+
     /// Handles one event.
     fn handle(
         &self,
@@ -96,7 +102,7 @@ pub enum Outcome<E, N = E> {
     /// Call again after a while, however often and however long: to give the record up would be to
     /// guess. It keeps its place like one to retry.
     Hold {
-        /// How long to wait.
+        /// How long to wait, unless [`Processor::news`] ends sooner.
         after: Duration,
         /// What stood in the way.
         error: HandlerError,

@@ -170,6 +170,8 @@ impl<P: Processor> Shared<P> {
             input.is_held = held.is_some();
             input.attempt = trials.attempts;
             input.failing_for = trials.failing_for();
+            // From before the call: the news may come while it lasts.
+            let news = input.is_held.then(|| self.processor.news(&input.event));
             let mut is_held = false;
             let (after, error) = match self.processor.handle(&input).await {
                 Outcome::Emit(event) => {
@@ -215,7 +217,16 @@ impl<P: Processor> Shared<P> {
             }
             self.meters.retries.increment(1);
             let _counted = Counted::new(&self.meters.retrying_records);
-            wait(after, &job.owned.winding_down).await?;
+            let pause = wait(after, &job.owned.winding_down);
+            if is_held {
+                let news = news.unwrap_or_else(|| self.processor.news(&input.event));
+                tokio::select! {
+                    waited = pause => waited?,
+                    () = news => {}
+                }
+            } else {
+                pause.await?;
+            }
             trials.attempts += 1;
         }
     }

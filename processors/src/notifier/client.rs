@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use comanda_schemas::PaymentEvent;
+use reqwest::RequestBuilder;
 
 use super::Options;
 use super::api::{About, Api, Outgoing};
@@ -73,16 +74,16 @@ impl Client {
         self.reply_to.is_some()
     }
 
-    /// Sends the mail for `event` and returns the provider's id of it, where it gives one.
-    pub async fn send(
+    /// Asks for the mail for `event`; nothing is sent yet.
+    pub fn request(
         &self,
         event: &PaymentEvent,
         template: &str,
         to: &Recipient,
         mail: &Mail,
-    ) -> Result<Option<String>, Failure> {
+    ) -> RequestBuilder {
         let key = event.event_id.to_string();
-        let request = self.api.request(
+        self.api.request(
             &self.http,
             &Outgoing {
                 key: &key,
@@ -96,7 +97,12 @@ impl Client {
                 template,
                 order_id: &event.order_id.to_string(),
             },
-        );
+        )
+    }
+
+    /// Sends what [`Client::request`] gave and returns the provider's id of the mail, where it gives
+    /// one.
+    pub async fn send(&self, request: RequestBuilder) -> Result<Option<String>, Failure> {
         let answer = self.http.send("send", request).await.map_err(Failure::Lost)?;
         if answer.status.is_success() {
             return Ok(self.api.message_id(&answer));

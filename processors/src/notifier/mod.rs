@@ -182,7 +182,8 @@ impl Processor for Notifier {
                 };
             }
         };
-        match self.client.send(event, template, &to, &mail).await {
+        let request = self.client.request(event, template, &to, &mail);
+        match self.client.send(request).await {
             Ok(message_id) => {
                 Outcome::Emit(self.result(input, Told { template, result: Ok(message_id) }))
             }

@@ -91,7 +91,8 @@ pub struct Options {
     pub backoff_max_ms: u64,
     /// How far the provider's search may run behind its charges, in milliseconds.
     pub search_lag_ms: u64,
-    /// Pause before an order event whose outcome is still open is taken up again, in milliseconds.
+    /// Pause before an order event whose outcome is still open is taken up again, in milliseconds; a
+    /// report of that outcome ends it.
     pub retry_unresolved_ms: u64,
     /// Pause before the next try when the provider refuses our key or URL, in milliseconds.
     pub retry_refused_ms: u64,
@@ -268,6 +269,10 @@ impl Processor for Payment {
 
     fn takes_over(&self) {
         self.repeats.take_over();
+    }
+
+    fn news(&self, held: &OrderEvent) -> impl Future<Output = ()> + Send {
+        self.reports.news(held)
     }
 
     async fn handle(&self, input: &Input<OrderEvent>) -> Outcome<PaymentEvent, PaymentReport> {

@@ -1,21 +1,24 @@
 //! What the topic of payment reports says: whose outcome is open, and what operators know of it.
 //!
 //! A processor that is started anew has forgotten what it held; from here it knows which outcomes
-//! were open, so that it looks them up before it sends anything and does not give them up. There are
-//! few such reports, and a thread reads them all.
+//! were open, so that it looks them up before it sends anything and does not give them up. A report
+//! that comes while an order is held has it looked up at once. There are few such reports, and a
+//! thread reads them all.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use comanda_schemas::scan::{From, Scan};
 use comanda_schemas::{OrderEvent, OrderId, PaymentReport, PaymentReportType};
-use tokio::sync::watch;
+use tokio::sync::{Notify, SetOnce};
 use uuid::Uuid;
 
 use super::Followed;
 
 /// Doubts, and words of operators, that are remembered; some ten megabytes each.
 const REMEMBERED: usize = 100_000;
+
 /// What is known from the topic; clones share it.
 #[derive(Debug, Clone)]
 pub struct Reports(Arc<Shared>);
@@ -23,7 +26,31 @@ pub struct Reports(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     known: Mutex<Known>,
-    caught_up: watch::Sender<bool>,
+    /// Whether there is anything in `known`: each order asks, and mostly there is nothing.
+    is_any_known: AtomicBool,
+    caught_up: SetOnce<()>,
+    /// Those who want to hear of a payment's outcome.
+    listeners: Mutex<HashMap<About, Arc<Notify>>>,
+}
+
+/// Whose payment: the order, and the version of its event.
+type About = (OrderId, i32);
+
+/// One who is told until it is dropped.
+struct Listener {
+    shared: Arc<Shared>,
+    about: About,
+    news: Arc<Notify>,
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        let mut listeners = self.shared.listeners();
+        // Another one may have taken its place, where the partition was lost and came back.
+        if listeners.get(&self.about).is_some_and(|news| Arc::ptr_eq(news, &self.news)) {
+            listeners.remove(&self.about);
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -31,70 +58,118 @@ struct Known {
     /// Ids of reports.
     doubts: HashSet<Uuid>,
     doubts_by_age: VecDeque<Uuid>,
-    resolved: HashMap<(OrderId, i32), PaymentReport>,
-    resolved_by_age: VecDeque<(OrderId, i32)>,
+    resolved: HashMap<About, PaymentReport>,
+    resolved_by_age: VecDeque<About>,
+}
+
+impl Shared {
+    fn listeners(&self) -> MutexGuard<'_, HashMap<About, Arc<Notify>>> {
+        self.listeners.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+impl Known {
+    fn doubt(&mut self, report: Uuid) {
+        if self.doubts.insert(report) {
+            self.doubts_by_age.push_back(report);
+        }
+        if self.doubts_by_age.len() > REMEMBERED
+            && let Some(oldest) = self.doubts_by_age.pop_front()
+        {
+            self.doubts.remove(&oldest);
+        }
+    }
+
+    fn resolve(&mut self, report: PaymentReport) {
+        let about = (report.order_id, report.version);
+        if self.resolved.insert(about, report).is_none() {
+            self.resolved_by_age.push_back(about);
+        }
+        if self.resolved_by_age.len() > REMEMBERED
+            && let Some(oldest) = self.resolved_by_age.pop_front()
+        {
+            self.resolved.remove(&oldest);
+        }
+    }
 }
 
 impl Reports {
     /// None, and none to wait for.
     pub fn none() -> Self {
-        Self::new(true)
+        let reports = Self::to_follow();
+        reports.set_caught_up();
+        reports
     }
 
     /// Those that [`Reports::follow`] will read; payments wait until it has.
     pub fn to_follow() -> Self {
-        Self::new(false)
+        Self(Arc::new(Shared {
+            known: Mutex::default(),
+            is_any_known: AtomicBool::new(false),
+            caught_up: SetOnce::new(),
+            listeners: Mutex::default(),
+        }))
     }
 
-    fn new(caught_up: bool) -> Self {
-        let (known, caught_up) = (Mutex::default(), watch::Sender::new(caught_up));
-        Self(Arc::new(Shared { known, caught_up }))
+    pub(super) fn set_caught_up(&self) {
+        // It may be so already.
+        let _ = self.0.caught_up.set(());
     }
 
     /// Waits until all is known that was reported before the start.
     pub(super) async fn caught_up(&self) {
-        // Can't fail: we have the sender.
-        let _ = self.0.caught_up.subscribe().wait_for(|caught_up| *caught_up).await;
+        self.0.caught_up.wait().await;
     }
 
     /// Whether the outcome of `event` was open once.
     pub(super) fn is_in_doubt(&self, event: &OrderEvent) -> bool {
-        self.known().doubts.contains(&PaymentReport::in_doubt_id(event.event_id))
+        self.is_any_known()
+            && self.known().doubts.contains(&PaymentReport::in_doubt_id(event.event_id))
     }
 
     /// What an operator said last of the payment of `event`.
     pub(super) fn resolved(&self, event: &OrderEvent) -> Option<PaymentReport> {
+        if !self.is_any_known() {
+            return None;
+        }
         self.known().resolved.get(&(event.order_id, event.version)).cloned()
+    }
+
+    /// Ends when somebody says, after this call, how the payment of `event` ended.
+    pub(super) fn news(&self, event: &OrderEvent) -> impl Future<Output = ()> + use<> {
+        let about = (event.order_id, event.version);
+        let news = Arc::new(Notify::new());
+        self.0.listeners().insert(about, news.clone());
+        let listener = Listener { shared: self.0.clone(), about, news };
+        async move { listener.news.notified().await }
+    }
+
+    fn is_any_known(&self) -> bool {
+        self.0.is_any_known.load(Ordering::Acquire)
     }
 
     /// Takes note of a report.
     pub(super) fn add(&self, report: PaymentReport) {
-        let mut known = self.known();
-        let Known { doubts, doubts_by_age, resolved, resolved_by_age } = &mut *known;
         match report.r#type {
             PaymentReportType::InDoubt => {
-                if doubts.insert(report.event_id) {
-                    doubts_by_age.push_back(report.event_id);
-                }
-                if doubts_by_age.len() > REMEMBERED
-                    && let Some(oldest) = doubts_by_age.pop_front()
-                {
-                    doubts.remove(&oldest);
-                }
+                self.known().doubt(report.event_id);
+                self.0.is_any_known.store(true, Ordering::Release);
             }
             PaymentReportType::Resolved => {
-                let key = (report.order_id, report.version);
-                if resolved.insert(key, report).is_none() {
-                    resolved_by_age.push_back(key);
-                }
-                if resolved_by_age.len() > REMEMBERED
-                    && let Some(oldest) = resolved_by_age.pop_front()
-                {
-                    resolved.remove(&oldest);
-                }
+                let about = (report.order_id, report.version);
+                self.known().resolve(report);
+                self.0.is_any_known.store(true, Ordering::Release);
+                self.tell(about);
             }
-            // The next look-up, which is at hand, finds what the provider reports.
-            PaymentReportType::Reported | PaymentReportType::Unknown => {}
+            // What it is worth is for the provider's books to say: it is looked up.
+            PaymentReportType::Reported => self.tell((report.order_id, report.version)),
+            PaymentReportType::Unknown => {}
+        }
+    }
+
+    fn tell(&self, about: About) {
+        if let Some(news) = self.0.listeners().get(&about) {
+            news.notify_one();
         }
     }
 
@@ -108,7 +183,7 @@ impl Reports {
         reports.insist(|| {
             let all = Scan::open(&reports.kafka, &reports.topic, From::Beginning)?;
             let caught_up = || {
-                self.0.caught_up.send_replace(true);
+                self.set_caught_up();
                 true
             };
             reports.read(all, |report| self.add(report), caught_up)

@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use comanda_schemas::{
-    Encoder, NotificationEvent, NotificationEventType, PaymentEvent, Stage, Topic,
-};
-use rdkafka::producer::{FutureProducer, FutureRecord};
+use comanda_schemas::{NotificationEvent, NotificationEventType, PaymentEvent, Stage};
 
 use super::{dlq, listed};
 use crate::dead_letters::placed;
@@ -23,13 +20,7 @@ async fn a_redriven_payment_is_told_once_and_is_no_second_result() {
     installation.set(format!("notifier.provider_url={}", parts.registry.url()));
     installation.set("notifier.max_attempts=1".into());
     installation.set("engine.max_attempts=1".into());
-    let producer: FutureProducer =
-        parts.kafka.options().client_config("it-untold").create().unwrap();
-    let encoder = Encoder::new(installation.schema_id(Topic::Orders).await);
-    let (event, orders) = (placed(), installation.names.name(Topic::Orders));
-    let (key, value) = (event.order_id.to_string(), encoder.encode(&event).unwrap());
-    let record = FutureRecord::to(&orders).key(&key).payload(&value);
-    producer.send(record, Duration::from_secs(10)).await.unwrap();
+    installation.publish(&[placed()]).await;
 
     let mut roles = installation.start(&["run", "payment", "notifier"]);
     eventually("a letter", Duration::from_secs(60), async || {

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use comanda_schemas::scan::{From, Scan, Step};
-use comanda_schemas::{Event, Stage, Topic, TopicNames};
+use comanda_schemas::{Encoder, Event, OrderEvent, Stage, Topic, TopicNames};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaResult;
 use rdkafka::message::OwnedMessage;
+use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::{Message as _, TopicPartitionList};
 
 use super::graphql::Gateway;
@@ -101,6 +102,19 @@ impl Installation {
     /// A command with the settings.
     pub fn arguments<'a>(&'a self, command: &[&'a str]) -> Vec<&'a str> {
         command.iter().copied().chain(self.settings.iter().map(String::as_str)).collect()
+    }
+
+    /// Puts order events on the log one after another, as others than a gateway may.
+    pub async fn publish(&self, events: &[OrderEvent]) {
+        let producer: FutureProducer =
+            self.parts.kafka.options().client_config("it-orders").create().unwrap();
+        let encoder = Encoder::new(self.schema_id(Topic::Orders).await);
+        let topic = self.names.name(Topic::Orders);
+        for event in events {
+            let (key, value) = (event.order_id.to_string(), encoder.encode(event).unwrap());
+            let record = FutureRecord::to(&topic).key(&key).payload(&value);
+            producer.send(record, Duration::from_secs(30)).await.unwrap();
+        }
     }
 
     /// All committed events of the topic of `E`, as it ends now.

@@ -1,7 +1,9 @@
 //! What becomes of records.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use comanda_schemas::{
     Encoder, OrderEvent, OrderId, PaymentEvent, PaymentReport, Redrive, Source, Timestamp,
@@ -128,6 +130,27 @@ async fn a_held_record_outlives_the_caps_and_its_note_comes_before_its_result() 
     assert_eq!(bench.read_all("payment-reports").len(), 2, "one a record, not one a call");
     assert_eq!(bench.read_all("payments").len(), 2, "what is held for ever keeps its key");
     assert_eq!(bench.read_all("orders.payment.dlq").len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_held_record_is_handled_again_as_soon_as_there_is_news_of_it() {
+    let bench = Bench::new().await;
+    bench.place(&event("held", 1, "hold for news"));
+    bench.place(&event("held for ever", 1, "hold for news"));
+    let processor = Arc::new(Scripted::default());
+    running(&bench, processor.clone(), async || {
+        processor.news.notify_one();
+        let results = bench.payments(1).await;
+        assert_eq!(results[0].payment.attempts, 2);
+        let both = async {
+            while processor.calls.load(Ordering::SeqCst) < 3 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(DEADLINE, both).await.expect("the other one is held");
+    })
+    .await;
+    assert_eq!(bench.read_all("payments").len(), 1, "the engine stops all the same");
 }
 
 #[tokio::test(flavor = "multi_thread")]

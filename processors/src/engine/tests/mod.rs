@@ -55,6 +55,7 @@ struct Scripted {
     overlapped: AtomicU32,
     /// Of each call whose event looks back: its version, those before, whether it was redriven.
     looked_back: Mutex<Vec<(i32, Vec<i32>, bool)>>,
+    news: tokio::sync::Notify,
 }
 
 impl Processor for std::sync::Arc<Scripted> {
@@ -65,6 +66,10 @@ impl Processor for std::sync::Arc<Scripted> {
 
     fn looks_back(event: &OrderEvent, redriven_from: Option<i64>) -> Option<i64> {
         event.seen_offset.or(redriven_from)
+    }
+
+    async fn news(&self, _: &OrderEvent) {
+        self.news.notified().await;
     }
 
     async fn handle(&self, input: &Input<OrderEvent>) -> Outcome<PaymentEvent, PaymentReport> {
@@ -101,6 +106,9 @@ impl Processor for std::sync::Arc<Scripted> {
             "hold for ever" => {
                 let note = (!input.is_held).then(|| note_on(input));
                 Outcome::Hold { after: Duration::from_millis(20), error, note }
+            }
+            "hold for news" if input.attempt == 1 => {
+                Outcome::Hold { after: Duration::from_secs(3_600), error, note: None }
             }
             "retry for ever" => Outcome::Retry { after: Duration::from_millis(1), error },
             _ => {

@@ -2,41 +2,22 @@
 //!
 //! It has no idempotency key. The same mail sent twice is two mails, with one `Message-ID`.
 //!
-//! The base URL ends in the sending domain. The form is URL-encoded; only attachments need a
-//! multipart one.
+//! The base URL ends in the sending domain. A mail is a multipart form, the only kind that Mailgun's
+//! description of the API names.
 //!
 //! Sources: "Send an email" and "API response codes" in Mailgun's documentation
 //! (<https://documentation.mailgun.com/docs/mailgun/api-reference/send/mailgun/messages>).
 
+use reqwest::multipart::Form;
 use reqwest::{Method, RequestBuilder};
 use secrecy::SecretString;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::{About, Api, Complaint, Outgoing, id_of};
 use crate::provider::{Answer, Auth, Http};
 
 #[derive(Debug)]
 pub(super) struct Mailgun;
-
-#[derive(Serialize)]
-struct Form<'a> {
-    from: String,
-    to: &'a str,
-    subject: &'a str,
-    text: &'a str,
-    html: &'a str,
-    #[serde(rename = "h:Reply-To", skip_serializing_if = "Option::is_none")]
-    reply_to: Option<String>,
-    #[serde(rename = "h:Message-Id")]
-    message_id: &'a str,
-    #[serde(rename = "o:tag")]
-    tag: &'a str,
-    /// What events and webhooks tell the mail by.
-    #[serde(rename = "v:order_id")]
-    order_id: &'a str,
-    #[serde(rename = "v:payment_event_id")]
-    payment_event_id: &'a str,
-}
 
 #[derive(Deserialize)]
 struct Accepted {
@@ -54,18 +35,21 @@ impl Api for Mailgun {
     }
 
     fn request(&self, http: &Http, mail: &Outgoing<'_>) -> RequestBuilder {
-        http.request(Method::POST, "messages", &[]).form(&Form {
-            from: mail.from.to_string(),
-            to: mail.to.as_str(),
-            subject: mail.subject,
-            text: mail.text,
-            html: mail.html,
-            reply_to: mail.reply_to.map(ToString::to_string),
-            message_id: mail.message_id,
-            tag: mail.template,
-            order_id: mail.order_id,
-            payment_event_id: mail.key,
-        })
+        let mut form = Form::new()
+            .text("from", mail.from.to_string())
+            .text("to", mail.to.as_str().to_owned())
+            .text("subject", mail.subject.to_owned())
+            .text("text", mail.text.to_owned())
+            .text("html", mail.html.to_owned())
+            .text("h:Message-Id", mail.message_id.to_owned())
+            .text("o:tag", mail.template.to_owned())
+            // What events and webhooks tell the mail by.
+            .text("v:order_id", mail.order_id.to_owned())
+            .text("v:payment_event_id", mail.key.to_owned());
+        if let Some(sender) = mail.reply_to {
+            form = form.text("h:Reply-To", sender.to_string());
+        }
+        http.request(Method::POST, "messages", &[]).multipart(form)
     }
 
     fn message_id(&self, answer: &Answer) -> Option<String> {

@@ -18,7 +18,7 @@ use super::samples::failed;
 use super::{Language, Notifier, Options, Provider, samples};
 use crate::{HandlerError, Input, Outcome, Processor};
 
-fn options(url: &str) -> Options {
+pub(super) fn options(url: &str) -> Options {
     Options {
         provider: Provider::Resend,
         provider_url: url.into(),

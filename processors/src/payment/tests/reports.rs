@@ -1,9 +1,14 @@
 //! Outcomes that stay open: reported once, held, and ended by those who know.
 
+use std::pin::pin;
+
 use comanda_schemas::{FailureReason, PaymentEventType, PaymentOutcome, PaymentReportType};
+use futures_util::FutureExt as _;
 
 use super::super::Reports;
 use super::*;
+
+const SUCCEEDED: PaymentOutcome = PaymentOutcome::Succeeded;
 
 /// A provider that charges and says nothing of use, nor can be asked.
 async fn mute() -> Provider {
@@ -134,11 +139,40 @@ async fn words_that_are_no_answer_to_the_event_are_left_alone() {
 #[tokio::test]
 async fn payments_wait_until_what_was_reported_before_is_known() {
     let provider = Provider::start().await.charging(ok(intent(1, "succeeded"))).await;
-    let payment = provider.payment().heeding(Reports::to_follow());
+    let reports = Reports::to_follow();
+    let payment = provider.payment().heeding(reports.clone());
     let early = input(placed(), 1);
-    let early = payment.handle(&early);
-    let outcome = tokio::time::timeout(Duration::from_millis(50), early).await;
+    let mut early = pin!(payment.handle(&early));
+    let outcome = tokio::time::timeout(Duration::from_millis(50), &mut early).await;
     assert!(outcome.is_err(), "{outcome:?}");
     assert_eq!(provider.charges().await.len(), 0);
-    emitted(provider.handle(placed()).await);
+    reports.set_caught_up();
+    emitted(early.await);
+    assert_eq!(provider.charges().await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_held_order_hears_of_its_own_payments_outcome_alone() {
+    let of = |r#type, version| PaymentReport { r#type, ..resolution(version, SUCCEEDED) };
+    let reports = Reports::none();
+    reports.add(of(PaymentReportType::Reported, 1));
+    let mut news = pin!(reports.news(&placed()));
+    assert_eq!(news.as_mut().now_or_never(), None, "that was before");
+    reports.add(of(PaymentReportType::Reported, 2));
+    reports.add(of(PaymentReportType::InDoubt, 1));
+    let another = PaymentReport { order_id: OrderId::random(), ..resolution(1, SUCCEEDED) };
+    reports.add(another);
+    assert_eq!(news.as_mut().now_or_never(), None, "not of this payment's outcome");
+    reports.add(of(PaymentReportType::Reported, 1));
+    assert_eq!(news.now_or_never(), Some(()));
+    let news = reports.news(&placed());
+    reports.add(resolution(1, SUCCEEDED));
+    assert_eq!(news.now_or_never(), Some(()), "an operator's word");
+
+    // One that takes the place of another is not lost with it.
+    let news = reports.news(&placed());
+    let next = reports.news(&placed());
+    drop(news);
+    reports.add(of(PaymentReportType::Reported, 1));
+    assert_eq!(next.now_or_never(), Some(()));
 }

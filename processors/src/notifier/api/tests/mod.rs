@@ -1,9 +1,13 @@
 //! What is sent to each provider, held against the provider's own description of its API.
 
+mod hostile;
+
 use std::time::Duration;
 
+use http_body_util::BodyDataStream;
 use jsonschema::Validator;
-use reqwest::{Request, Url};
+use multer::Multipart;
+use reqwest::{Body, Request};
 use serde_json::{Map, Value, json};
 
 use super::*;
@@ -68,6 +72,15 @@ fn with_lists(provider: Provider, mut body: Value) -> Value {
     body
 }
 
+/// Fails where `body` is not what `provider` describes.
+fn assert_described(provider: Provider, body: Value) {
+    let body = with_lists(provider, body);
+    let validator = validator(provider);
+    let errors = validator.iter_errors(&body);
+    let errors: Vec<_> = errors.map(|e| format!("{}: {e}", e.instance_path())).collect();
+    assert!(errors.is_empty(), "{provider:?}: {errors:#?} in {body:#}");
+}
+
 fn outgoing<'a>(from: &'a Sender, to: &'a Recipient, text: &'a str) -> Outgoing<'a> {
     Outgoing {
         key: "0e8cd1a4-8f4f-5a5e-9d3c-6a1f6f2c9b11",
@@ -97,23 +110,29 @@ fn request(provider: Provider, mail: &Outgoing<'_>) -> Request {
 }
 
 /// The body as JSON; a form as an object, whose fields must stand once.
-fn body(request: &Request) -> Value {
-    let body = request.body().and_then(|body| body.as_bytes()).expect("a body in memory");
-    if request.headers()["content-type"] == "application/json" {
-        return serde_json::from_slice(body).unwrap();
+async fn body(mut request: Request) -> Value {
+    let media_type = request.headers()["content-type"].to_str().unwrap().to_owned();
+    let body = request.body_mut().take().expect("a body");
+    match media_type.strip_prefix("multipart/form-data; boundary=") {
+        Some(boundary) => form(body, boundary).await,
+        None => serde_json::from_slice(body.as_bytes().expect("a body in memory")).unwrap(),
     }
-    assert_eq!(request.headers()["content-type"], "application/x-www-form-urlencoded");
-    let form = Url::parse(&format!("x:?{}", std::str::from_utf8(body).unwrap())).unwrap();
+}
+
+async fn form(body: Body, boundary: &str) -> Value {
+    let mut parts = Multipart::new(BodyDataStream::new(body), boundary);
     let mut fields = Map::new();
-    for (name, value) in form.query_pairs() {
-        let before = fields.insert(name.clone().into_owned(), json!(value));
+    while let Some(part) = parts.next_field().await.unwrap() {
+        let name = part.name().expect("a name").to_owned();
+        assert_eq!(part.file_name(), None, "{name} is a file");
+        let before = fields.insert(name.clone(), json!(part.text().await.unwrap()));
         assert_eq!(before, None, "{name} stands twice");
     }
     Value::Object(fields)
 }
 
-fn sent(provider: Provider, mail: &Outgoing<'_>) -> Value {
-    body(&request(provider, mail))
+async fn sent(provider: Provider, mail: &Outgoing<'_>) -> Value {
+    body(request(provider, mail)).await
 }
 
 /// Every text under a field whose name is one of `names`, however deep.
@@ -146,31 +165,36 @@ fn recipient() -> Recipient {
     Recipient::parse("ana@example.com").unwrap()
 }
 
-#[test]
-fn every_request_is_one_that_its_provider_describes() {
+#[tokio::test]
+async fn every_request_is_one_that_its_provider_describes() {
     let to = recipient();
     for provider in ALL {
         for from in ["orders@comanda.example", "\"Enzo, chef\" <orders@comanda.example>"] {
             let from = Sender::parse(from).unwrap();
             let mail = outgoing(&from, &to, "Grazie\n\n\"<>&%\u{0}😀");
             for mail in [mail, Outgoing { reply_to: None, ..mail }] {
-                let body = with_lists(provider, sent(provider, &mail));
-                let validator = validator(provider);
-                let errors: Vec<_> = validator
-                    .iter_errors(&body)
-                    .map(|error| format!("{}: {error}", error.instance_path()))
-                    .collect();
-                assert!(errors.is_empty(), "{provider:?}: {errors:#?} in {body:#}");
+                assert_described(provider, sent(provider, &mail).await);
             }
         }
     }
 }
 
 #[test]
-fn the_descriptions_do_not_let_everything_pass() {
+fn every_request_is_of_the_media_type_that_its_provider_describes() {
     let (from, to) = (Sender::parse("a@b.example").unwrap(), recipient());
     for provider in ALL {
-        let body = with_lists(provider, sent(provider, &outgoing(&from, &to, "t")));
+        let request = request(provider, &outgoing(&from, &to, "t"));
+        let media_type = request.headers()["content-type"].to_str().unwrap();
+        let media_type = media_type.split(';').next().unwrap();
+        assert_eq!(json!(media_type), description(provider)["contentMediaType"], "{provider:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_descriptions_do_not_let_everything_pass() {
+    let (from, to) = (Sender::parse("a@b.example").unwrap(), recipient());
+    for provider in ALL {
+        let body = with_lists(provider, sent(provider, &outgoing(&from, &to, "t")).await);
         let validator = validator(provider);
         assert!(validator.is_valid(&body));
         let from = if body.get("From").is_some() { "From" } else { "from" };
@@ -199,14 +223,14 @@ fn every_request_goes_to_its_path_below_the_base_url() {
     }
 }
 
-#[test]
-fn every_mail_has_one_recipient_and_the_texts_as_they_are() {
+#[tokio::test]
+async fn every_mail_has_one_recipient_and_the_texts_as_they_are() {
     let from = Sender::parse("\"Enzo, chef\" <orders@comanda.example>").unwrap();
     let to = recipient();
     let text = "x Bcc: evil@e.invalid <script>alert(1)</script>\nTo: evil@e.invalid";
     let known = ["to", "To", "cc", "Cc", "bcc", "Bcc"];
     for provider in ALL {
-        let body = sent(provider, &outgoing(&from, &to, text));
+        let body = sent(provider, &outgoing(&from, &to, text)).await;
         let mut recipients = Vec::new();
         texts_under(&body, &known, &mut recipients);
         assert_eq!(recipients, ["ana@example.com"], "{body:#}");
@@ -229,15 +253,16 @@ fn every_mail_has_one_recipient_and_the_texts_as_they_are() {
     }
 }
 
-#[test]
-fn what_tells_a_second_mail_from_another_one_is_with_every_mail() {
+#[tokio::test]
+async fn what_tells_a_second_mail_from_another_one_is_with_every_mail() {
     let (from, to) = (Sender::parse("a@b.example").unwrap(), recipient());
     let mail = outgoing(&from, &to, "t");
     for provider in ALL {
         let request = request(provider, &mail);
-        let key = request.headers().get("idempotency-key").map(|key| key.to_str().unwrap());
+        let key = request.headers().get("idempotency-key").cloned();
+        let key = key.as_ref().map(|key| key.to_str().unwrap());
         let mut all = Vec::new();
-        texts(&body(&request), &mut all);
+        texts(&body(request).await, &mut all);
         let has_message_id = all.iter().any(|value| value == mail.message_id);
         match provider {
             Provider::Resend | Provider::Sandbox => assert_eq!(key, Some(mail.key)),
