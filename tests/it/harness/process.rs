@@ -152,6 +152,6 @@ pub async fn run(arguments: &[&str]) -> Finished {
 /// As [`run`], with environment variables.
 pub async fn run_with(arguments: &[&str], variables: &[(String, String)]) -> Finished {
     let mut comanda = Comanda::start_with(arguments, variables);
-    let status = comanda.exit_within(3 * PATIENCE).await;
+    let status = comanda.exit_within(6 * PATIENCE).await;
     Finished { status, stdout: comanda.process.stdout(), stderr: comanda.process.stderr() }
 }
