@@ -1,5 +1,8 @@
 //! The payment processor at localstripe, a double of Stripe that nobody here wrote and that knows no
-//! idempotency keys, on a real Kafka: each path of an order.
+//! idempotency keys, on a real Kafka: each path of an order; and, in `kills`, orders whose processors
+//! are killed.
+
+mod kills;
 
 use std::collections::HashMap;
 use std::time::Duration;
