@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
 
-use reqwest::{Client, StatusCode};
+use reqwest::{Client, RequestBuilder, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use super::tools::{self, Tool};
 use super::watched::Watched;
 use super::{downloads, eventually, run_dir};
 
@@ -135,23 +136,43 @@ fn said(server: &Watched) -> Vec<Value> {
     lines.map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))).collect()
 }
 
+/// A charge of an order `o`, under the key `o:1`.
+fn charge(stripe: &LocalStripe) -> RequestBuilder {
+    let form = json!({ "amount": 1150, "currency": "eur", "payment_method": "pm_card_visa",
+        "confirm": true, "metadata[order_id]": "o" });
+    let request = stripe.http.post(format!("{}{INTENTS}", stripe.url)).form(&form);
+    request.bearer_auth("sk_test_it").header("Idempotency-Key", "o:1")
+}
+
 /// Else what other tests say of it would mean nothing.
 #[tokio::test]
 async fn what_is_sent_twice_under_one_key_is_charged_twice() {
-    if !super::tools::have(&[super::tools::Tool::Python]) {
+    if !tools::have(&[Tool::Python]) {
         return;
     }
     let stripe = LocalStripe::start(0).await;
-    let form = json!({ "amount": 1150, "currency": "eur", "payment_method": "pm_card_visa",
-        "confirm": true, "metadata[order_id]": "o" });
     for _ in 0..2 {
-        let request = stripe.http.post(format!("{}{INTENTS}", stripe.url)).form(&form);
-        let request = request.bearer_auth("sk_test_it").header("Idempotency-Key", "o:1");
-        assert_eq!(request.send().await.unwrap().status(), StatusCode::OK);
+        assert_eq!(charge(&stripe).send().await.unwrap().status(), StatusCode::OK);
     }
     let charged: Vec<_> = stripe.intents().await.into_iter().filter(Intent::is_charged).collect();
     assert_eq!(charged.len(), 2, "{charged:#?}");
     let requests = stripe.requests();
     let keys: Vec<_> = requests.iter().filter(|r| r.charges()).map(|r| r.key.as_deref()).collect();
     assert_eq!(keys, [Some("o:1"); 2]);
+}
+
+/// As after a kill.
+#[tokio::test]
+async fn what_nobody_waits_for_is_charged() {
+    if !tools::have(&[Tool::Python]) {
+        return;
+    }
+    let stripe = LocalStripe::start(4_000).await;
+    // Time for it to get there, and not for it to be carried out.
+    let gone = charge(&stripe).timeout(Duration::from_millis(500)).send().await;
+    assert!(gone.unwrap_err().is_timeout());
+    assert!(stripe.requests().is_empty(), "it was carried out before its client left");
+    eventually("it is carried out", START_LIMIT, async || stripe.requests().pop()).await;
+    let [intent] = &stripe.intents().await[..] else { panic!("not one payment") };
+    assert!(intent.is_charged());
 }

@@ -110,6 +110,8 @@ async def told(request, answer):
 async def main(latency):
     @web.middleware
     async def slow(request, handler):
+        # While it is there: it goes with the connection.
+        await request.read()
         await asyncio.sleep(latency / 2)
         answer = await handler(request)
         say(await told(request, answer))
