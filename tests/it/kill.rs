@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::engine::{place, results};
 use crate::harness::graphql::{Gateway, order};
 use crate::harness::installation::Installation;
-use crate::harness::process::{Comanda, ledger};
+use crate::harness::process::ledger;
 use crate::harness::proxy::{
     ADD_PARTITIONS_TO_TXN, END_TXN, Fault, PRODUCE, Proxy, TXN_OFFSET_COMMIT,
 };
@@ -26,18 +26,9 @@ async fn a_killed_payment_processor_leaves_one_result_and_one_charge_per_order()
     let Some(parts) = harness::real_parts().await else { return };
     let _alone = harness::heavy().await;
     let mut installation = Installation::new(parts, "kill").await;
-    let mut provider = Comanda::start(&[
-        "sandbox",
-        "payment",
-        "--listen",
-        "127.0.0.1:0",
-        "--set",
-        "sandbox.payment.latency_ms=50",
-    ]);
-    let mut mailbox = Comanda::start(&["sandbox", "mailbox", "--listen", "127.0.0.1:0"]);
-    let (provider, mailbox) = (provider.banner("Payments").await, mailbox.banner("Mailbox").await);
-    installation.set(format!("payment.provider_url={provider}"));
-    installation.set(format!("notifier.provider_url={mailbox}"));
+    let (_provider, provider) =
+        installation.start_provider(&["sandbox.payment.latency_ms=50"]).await;
+    let (_mailbox, mailbox) = installation.start_mailbox().await;
     // At 50 ms a call, slow enough to meet the processor in the middle of its work.
     installation.set("engine.max_in_flight_records=32".to_owned());
     let mut house = installation.start(&["run", "gateway", "projector", "notifier"]);
@@ -103,8 +94,7 @@ async fn a_processor_killed_in_any_request_of_its_transaction_leaves_one_result_
     let Some(parts) = harness::own_parts().await else { return };
     let _alone = harness::heavy().await;
     let mut installation = Installation::new(parts, "kill-txn").await;
-    let mut provider = Comanda::start(&["sandbox", "payment", "--listen", "127.0.0.1:0"]);
-    installation.set(format!("payment.provider_url={}", provider.banner("Payments").await));
+    let (_provider, _) = installation.start_provider(&[]).await;
     let side = parts.kafka.side();
     let mut placed = 0;
     for (request, fault) in [
