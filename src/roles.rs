@@ -135,6 +135,19 @@ impl Wiring {
         &self.registry
     }
 
+    /// Has `/readyz` know of roles before they are started, one after another.
+    pub fn announce(&self, roles: &[Role]) {
+        for role in roles {
+            let part = match role {
+                Role::Gateway => "gateway",
+                Role::Payment => "payment",
+                Role::Notifier => "notifier",
+                Role::Projector => "projector",
+            };
+            self.readiness.add(part, || Err("is not started yet".to_owned()));
+        }
+    }
+
     /// Starts `role` under `supervisor`; the gateway's address where it is the gateway.
     ///
     /// `None` as well when the shutdown came first.

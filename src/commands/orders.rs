@@ -1,6 +1,5 @@
 //! `comanda orders stuck`.
 
-use std::io::{self, Write as _};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -11,6 +10,7 @@ use serde_json::json;
 use super::dlq::{printable, span};
 use crate::cli::stuck::{OrdersAction, StuckArgs};
 use crate::config::{Loaded, without_login};
+use crate::output;
 use crate::watchdog::earlier;
 
 /// Runs the command.
@@ -40,9 +40,8 @@ async fn stuck(loaded: Loaded, args: StuckArgs) -> Result<()> {
         after = Some(last);
         count += page.len() as u64;
         let lines: Vec<String> = page.iter().map(|order| line(order, args.json, now)).collect();
-        match writeln!(io::stdout(), "{}", lines.join("\n")) {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
-            written => written.context("writing to standard output")?,
+        if !output::line(lines.join("\n"))? {
+            return Ok(());
         }
     }
     let orders = if count == 1 { "order waits" } else { "orders wait" };

@@ -31,6 +31,7 @@ pub async fn run(loaded: Loaded, roles: &[Role]) -> Result<()> {
     last.run("admin", admin.run_until_stopped(shutdown.clone(), stop.clone()));
 
     let wiring = Wiring::new(settings, readiness, shutdown)?;
+    wiring.announce(roles);
     wiring.watch_kafka();
     let mut started = Vec::new();
     for role in Role::ALL.into_iter().filter(|r| roles.contains(r)) {

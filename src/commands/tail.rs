@@ -1,6 +1,5 @@
 //! `comanda tail`: decoded events as NDJSON.
 
-use std::io::{self, Write};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -16,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::TailArgs;
 use crate::config::Loaded;
-use crate::{points, signals};
+use crate::{output, points, signals};
 
 /// How long one look for the next record takes; a signal is noticed that late.
 const LOOK: Duration = Duration::from_millis(200);
@@ -57,7 +56,6 @@ struct Tail {
 
 impl Tail {
     fn print(mut self, mut scan: Scan, shutdown: &CancellationToken) -> Result<()> {
-        let mut out = io::stdout().lock();
         while !shutdown.is_cancelled() && self.left != Some(0) {
             let Step::Record(record) = scan.next(LOOK)? else { continue };
             if let Some(order) = self.order
@@ -65,10 +63,8 @@ impl Tail {
             {
                 continue;
             }
-            let written = writeln!(out, "{}", self.line(&record)?).and_then(|()| out.flush());
-            match written {
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
-                other => other.context("writing to standard output")?,
+            if !output::line(self.line(&record)?)? {
+                return Ok(());
             }
             self.left = self.left.map(|left| left - 1);
         }

@@ -52,6 +52,7 @@ pub async fn open(
     sandbox.serve("admin", |stop| admin.run_until_stopped(shutdown.clone(), stop));
 
     let wiring = Wiring::new(settings.clone(), readiness.clone(), shutdown.clone())?;
+    wiring.announce(&Role::ALL);
     wiring.watch_kafka();
     let mut gateway = None;
     for role in Role::ALL {

@@ -26,10 +26,7 @@ pub fn fingerprint(customer_id: &str, order: &Order) -> String {
     hash.text(&order.payment_method);
     hash.number(u64::from(order.note.is_some()));
     hash.text(order.note.as_deref().unwrap_or_default());
-    let digits = |byte: u8| {
-        [byte >> 4, byte & 15].map(|half| char::from(b"0123456789abcdef"[usize::from(half)]))
-    };
-    hash.0.finalize().into_iter().flat_map(digits).collect()
+    hex::encode(hash.0.finalize())
 }
 
 /// Feeds a hash so that where one value ends and the next begins can't be mistaken.

@@ -12,7 +12,6 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 
 use crate::harness::installation::Installation;
-use crate::harness::process::Comanda;
 use crate::harness::{self, eventually};
 
 /// The first byte is not the wire format's.
@@ -22,8 +21,7 @@ const POISON: &[u8] = b"\x07no order at all";
 async fn an_unreadable_record_is_kept_raw_and_the_orders_behind_it_are_charged() {
     let Some(parts) = harness::real_parts().await else { return };
     let mut installation = Installation::new(parts, "dead").await;
-    let mut provider = Comanda::start(&["sandbox", "payment", "--listen", "127.0.0.1:0"]);
-    installation.set(format!("payment.provider_url={}", provider.banner("Payments").await));
+    let (_provider, _) = installation.start_provider(&[]).await;
 
     let orders = installation.names.name(Topic::Orders);
     let producer: FutureProducer =
@@ -75,8 +73,7 @@ async fn an_unreadable_record_is_kept_raw_and_the_orders_behind_it_are_charged()
 async fn a_record_as_large_as_the_broker_takes_stops_nobody() {
     let Some(parts) = harness::real_parts().await else { return };
     let mut installation = Installation::new(parts, "large").await;
-    let mut provider = Comanda::start(&["sandbox", "payment", "--listen", "127.0.0.1:0"]);
-    installation.set(format!("payment.provider_url={}", provider.banner("Payments").await));
+    let (_provider, _) = installation.start_provider(&[]).await;
     let orders = installation.names.name(Topic::Orders);
     let mut config = parts.kafka.options().client_config("it-large");
     let producer: FutureProducer = config.set("message.max.bytes", "2000000").create().unwrap();

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::dead_letters::placed;
 use crate::harness::installation::Installation;
-use crate::harness::process::{self, Comanda, Finished};
+use crate::harness::process::{self, Finished};
 use crate::harness::{self, eventually};
 use letters::Letters;
 
@@ -93,8 +93,7 @@ async fn after_the_repair_a_redriven_letter_gets_its_one_result() {
         assert!(shown.stdout.contains(part), "no {part:?} in {shown:#?}");
     }
 
-    let mut provider = Comanda::start(&["sandbox", "payment", "--listen", "127.0.0.1:0"]);
-    installation.set(format!("payment.provider_url={}", provider.banner("Payments").await));
+    let (_provider, _) = installation.start_provider(&[]).await;
     let of_refused = ["redrive", "--kind", "payment_provider_refuses"];
     let unasked = dlq(&installation, &of_refused).await;
     assert!(!unasked.status.success() && unasked.stderr.contains("--yes"), "{unasked:#?}");

@@ -16,7 +16,6 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use crate::engine::place;
 use crate::harness::installation::{Installation, sqlite_url};
 use crate::harness::postgres;
-use crate::harness::process::Comanda;
 use crate::harness::{self, eventually};
 
 const LIMIT: Duration = Duration::from_secs(90);
@@ -43,8 +42,7 @@ async fn projectors_that_are_killed_and_frozen_leave_a_postgresql_that_says_what
 async fn kill_and_freeze(mut installation: Installation) {
     let _alone = harness::heavy().await;
     let gives_locks_back = installation.store_url().starts_with("postgres");
-    let mut provider = Comanda::start(&["sandbox", "payment", "--listen", "127.0.0.1:0"]);
-    installation.set(format!("payment.provider_url={}", provider.banner("Payments").await));
+    let (_provider, _) = installation.start_provider(&[]).await;
     // Small, so that each kill meets a batch.
     installation.set("projector.batch_records=20".to_owned());
     let store = open(installation.store_url()).await;

@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 
 use crate::harness::graphql::{Gateway, order};
 use crate::harness::installation::Installation;
-use crate::harness::process::{self, Comanda, ledger};
+use crate::harness::process::{self, ledger};
 use crate::harness::{self, eventually, postgres};
 use crate::projectors::{has_read_all, open, reference};
 
@@ -55,13 +55,9 @@ async fn race(mut installation: Installation) {
         harness::scale("RACES_SEED", rand::random::<u32>().into()),
     );
     eprintln!("races: {orders} orders; COMANDA_RACES_SEED={seed} asks for the same");
-    let latency = ["--set", "sandbox.payment.latency_ms=20"];
-    let listen = ["sandbox", "payment", "--listen", "127.0.0.1:0"];
-    let mut provider = Comanda::start(&[listen.as_slice(), &latency].concat());
-    let provider_url = provider.banner("Payments").await;
-    let mut mailbox = Comanda::start(&["sandbox", "mailbox", "--listen", "127.0.0.1:0"]);
-    installation.set(format!("payment.provider_url={provider_url}"));
-    installation.set(format!("notifier.provider_url={}", mailbox.banner("Mailbox").await));
+    let (_provider, provider_url) =
+        installation.start_provider(&["sandbox.payment.latency_ms=20"]).await;
+    let (_mailbox, _) = installation.start_mailbox().await;
     let mut first = installation.start(&["run", "gateway", "payment"]);
     let mut second = installation.start(&["run", "gateway", "payment", "notifier"]);
     let mut projector = installation.start(&["projector"]);

@@ -152,6 +152,7 @@ fn processor(url: &str) -> Payment {
         backoff_initial_ms: 1,
         backoff_max_ms: 1,
         search_lag_ms: 0,
+        look_up_repeats: true,
         retry_unresolved_ms: 1,
         retry_refused_ms: 1,
     })

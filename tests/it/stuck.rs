@@ -163,6 +163,17 @@ async fn an_outcome_that_nobody_knows_is_seen_and_ends_as_the_provider_or_the_op
     let mut house = installation.start(&["run", "gateway", "projector", "payment"]);
     let gateway = installation.gateway(&mut house).await;
     let admin = house.logged("admin port listens", "addr").await;
+    // What is there before the payment processor is would be looked up before it is sent.
+    eventually("all roles are ready", LIMIT, async || {
+        let ready = gateway.http.get(format!("http://{admin}/readyz")).send().await.ok()?;
+        let is_ready = ready.status().is_success();
+        let parts: Value = ready.json().await.ok()?;
+        for role in ["gateway", "payment", "projector"] {
+            assert!(parts["parts"][role].is_string(), "{role} is missing: {parts}");
+        }
+        is_ready.then_some(())
+    })
+    .await;
 
     let [found, paid, failed] = ["stuck-1", "stuck-2", "stuck-3"].map(order);
     let found = gateway.accepted(found).await;

@@ -37,6 +37,16 @@ const UNREACHABLE: &str = "pm_sandbox_drop";
 /// Each key is burnt by a 500 at once.
 const BROKEN: &str = "pm_sandbox_error500";
 
+/// Three tenths of the requests are charged and hung up on, a tenth gets a 500, half of them for
+/// ever, and a tenth is slow.
+const STRIKES: [&str; 5] = [
+    "sandbox.payment.charge_then_drop_percent=30",
+    "sandbox.payment.error500_percent=5",
+    "sandbox.payment.stored_error500_percent=5",
+    "sandbox.payment.slow_percent=10",
+    "sandbox.payment.slow_ms=2500",
+];
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_order_is_paid_or_failed_as_the_providers_books_have_it() {
     let Some(parts) = harness::real_parts().await else { return };
@@ -46,13 +56,11 @@ async fn every_order_is_paid_or_failed_as_the_providers_books_have_it() {
     let seed: u64 = harness::scale("TRUTH_SEED", rand::random::<u32>().into());
     eprintln!("truth: {orders} orders in {load:?}; COMANDA_TRUTH_SEED={seed} asks for the same");
     let mut installation = Installation::new(parts, "truth").await;
-    let mut provider = provider(seed);
-    let provider_url = provider.banner("Payments").await;
-    let mut mailbox = Comanda::start(&["sandbox", "mailbox", "--listen", "127.0.0.1:0"]);
-    let mailbox_url = mailbox.banner("Mailbox").await;
+    let seeded = format!("sandbox.payment.seed={seed}");
+    let settings = [&[seeded.as_str()], STRIKES.as_slice()].concat();
+    let (_provider, provider_url) = installation.start_provider(&settings).await;
+    let (_mailbox, mailbox_url) = installation.start_mailbox().await;
     for setting in [
-        format!("payment.provider_url={provider_url}"),
-        format!("notifier.provider_url={mailbox_url}"),
         // Shorter than what is slow takes.
         "payment.request_timeout_ms=1500".to_owned(),
         "payment.retry_unresolved_ms=1000".to_owned(),
@@ -108,23 +116,6 @@ async fn every_order_is_paid_or_failed_as_the_providers_books_have_it() {
     for word in ["PAID", "PAYMENT_FAILED DECLINED", "PAYMENT_FAILED UNREACHABLE"] {
         assert!(words.contains(word), "nothing was {word}: {told:?}");
     }
-}
-
-/// Three tenths of the requests are charged and hung up on, a tenth gets a 500, half of them for
-/// ever, and a tenth is slow.
-fn provider(seed: u64) -> Comanda {
-    let seed = format!("sandbox.payment.seed={seed}");
-    let settings = [
-        seed.as_str(),
-        "sandbox.payment.charge_then_drop_percent=30",
-        "sandbox.payment.error500_percent=5",
-        "sandbox.payment.stored_error500_percent=5",
-        "sandbox.payment.slow_percent=10",
-        "sandbox.payment.slow_ms=2500",
-    ];
-    let settings = settings.into_iter().flat_map(|setting| ["--set", setting]);
-    let listen = ["sandbox", "payment", "--listen", "127.0.0.1:0"];
-    Comanda::start(&listen.into_iter().chain(settings).collect::<Vec<_>>())
 }
 
 /// Places the orders over the time of the load; the payment method of each.

@@ -10,7 +10,7 @@ use crate::dead_letters::placed;
 use crate::engine::{place, results, write};
 use crate::harness;
 use crate::harness::installation::Installation;
-use crate::harness::process::{self, Comanda};
+use crate::harness::process;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -27,9 +27,7 @@ fn records() -> [OrderEvent; 2] {
 async fn the_second_record_of_an_order_has_the_first_ones_result_from_whoever_handles_it() {
     let Some(parts) = harness::real_parts().await else { return };
     let mut installation = Installation::new(parts, "twice").await;
-    let mut provider = Comanda::start(&["sandbox", "payment", "--listen", "127.0.0.1:0"]);
-    let provider_url = provider.banner("Payments").await;
-    installation.set(format!("payment.provider_url={provider_url}"));
+    let (_provider, provider_url) = installation.start_provider(&[]).await;
     let [first, second] = records();
     let order_id = first.order_id;
 

@@ -55,6 +55,11 @@ impl Options {
         Duration::from_millis(self.drain_ms)
     }
 
+    /// Records read and not committed at the most: see `is_full` in `run`, and a batch under way.
+    pub(super) fn in_hand(&self) -> usize {
+        self.max_in_flight_records + 2 * self.max_transaction_records
+    }
+
     pub(super) fn transaction_timeout(&self) -> Duration {
         Duration::from_millis(self.transaction_timeout_ms)
     }

@@ -32,6 +32,7 @@ struct Partition<T> {
     next: i64,
     /// What an earlier owner of the partition finished at or above `next`.
     inherited: Spans,
+    suspects: Suspects,
     running: usize,
     finished: usize,
     /// In the transaction under way.
@@ -61,11 +62,30 @@ impl<T> Entry<T> {
     }
 }
 
+/// Which of a partition's records an earlier owner may have begun and not committed: those that
+/// were in the log when the partition was taken over, and of them the first, as many as one may
+/// have in hand.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Suspects {
+    /// The end of the log at that time.
+    pub below: i64,
+    /// How many may be left.
+    pub left: usize,
+}
+
+impl Suspects {
+    fn take(&mut self, offset: i64) -> bool {
+        let is_suspect = offset < self.below && self.left > 0;
+        self.left -= usize::from(is_suspect);
+        is_suspect
+    }
+}
+
 /// What a record is to the ledger.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Begun {
-    /// New; its epoch.
-    New(u64),
+    /// New here. An earlier owner of the partition may have begun it where it is `suspect`.
+    New { epoch: u64, suspect: bool },
     /// An earlier owner of the partition finished it.
     Inherited,
     /// Read before, or of a partition that is not ours.
@@ -167,7 +187,7 @@ impl<T> Ledger<T> {
 
     /// Starts a partition afresh. `inherited` is what its earlier owner finished above the
     /// committed offset.
-    pub fn assign(&mut self, partition: i32, inherited: Spans) -> u64 {
+    pub fn assign(&mut self, partition: i32, inherited: Spans, suspects: Suspects) -> u64 {
         self.forget(partition);
         self.epochs += 1;
         let epoch = self.epochs;
@@ -176,6 +196,7 @@ impl<T> Ledger<T> {
             entries: BTreeMap::new(),
             next: 0,
             inherited,
+            suspects,
             running: 0,
             finished: 0,
             committing: 0,
@@ -207,7 +228,7 @@ impl<T> Ledger<T> {
         of.entries.insert(offset, Entry { read_at: now, bytes, state: State::Begun });
         self.records += 1;
         self.bytes += bytes;
-        Begun::New(of.epoch)
+        Begun::New { epoch: of.epoch, suspect: of.suspects.take(offset) }
     }
 
     /// Notes what a record left; `None` when it was dropped undone. `false` when its partition has

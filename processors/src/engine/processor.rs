@@ -65,6 +65,9 @@ pub struct Input<E> {
     /// Whether its record is that of a dead letter, put back: a first try of its kind may have been
     /// made long ago.
     pub is_redriven: bool,
+    /// Whether another process, or this one before it lost the partition, may have begun the record
+    /// and left nothing of it.
+    pub is_suspect: bool,
 }
 
 impl<E> Input<E> {
@@ -80,6 +83,7 @@ impl<E> Input<E> {
             trace: TraceContext::new_root(),
             earlier: Vec::new(),
             is_redriven: false,
+            is_suspect: false,
         }
     }
 }

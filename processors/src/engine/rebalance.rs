@@ -7,11 +7,13 @@ use std::time::Instant;
 use metrics::counter;
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::Consumer;
+use rdkafka::error::KafkaError;
 use tracing::{info, warn};
 
+use super::ledger::Suspects;
 use super::metrics::REBALANCED_TOTAL;
 use super::run::{Run, stage};
-use super::standing::committed;
+use super::standing::{Standing, committed, end};
 use super::{Error, Processor};
 use crate::group::{self, Rebalance};
 
@@ -92,21 +94,20 @@ impl<P: Processor> Run<P> {
     /// `false` while the group does not tell that: without its coordinator, or behind a
     /// transaction of the one who had them before.
     fn take(&mut self, partitions: &[i32]) -> Result<bool, Error> {
-        let standings =
-            match committed(&self.consumer, stage::<P>(), &self.shared.input, partitions) {
-                Ok(standings) => standings,
-                Err(error) => {
-                    warn!(stage = stage::<P>(), %error, "the committed offsets are not known yet");
-                    return Ok(false);
-                }
-            };
+        let standings = match self.standings(partitions) {
+            Ok(standings) => standings,
+            Err(error) => {
+                warn!(stage = stage::<P>(), %error, "the committed offsets are not known yet");
+                return Ok(false);
+            }
+        };
         if !partitions.is_empty() {
             // What the one who had them has written is committed, or never will be.
             self.shared.processor.takes_over();
         }
         let mut list = TopicPartitionList::with_capacity(partitions.len());
         let failed = |source| Self::failed("taking over partitions", source);
-        for standing in standings {
+        for (standing, below) in standings {
             let mut element = list.add_partition(&self.shared.input, standing.partition);
             let inherited = match standing.at {
                 Some((next, above)) => {
@@ -115,13 +116,25 @@ impl<P: Processor> Run<P> {
                 }
                 None => Default::default(),
             };
-            self.ledger.assign(standing.partition, inherited);
+            let suspects = Suspects { below, left: self.shared.options.in_hand() };
+            self.ledger.assign(standing.partition, inherited, suspects);
             self.owned.insert(standing.partition, Arc::default());
         }
         group::take_over(&self.consumer, &list, self.paused).map_err(failed)?;
         self.report_change("assigned", partitions);
         self.state.joined.store(true, Ordering::Release);
         Ok(true)
+    }
+
+    /// Where the group stands in each of `partitions`, and where the log ends.
+    fn standings(&self, partitions: &[i32]) -> Result<Vec<(Standing, i64)>, KafkaError> {
+        let topic = &self.shared.input;
+        let standings = committed(&self.consumer, stage::<P>(), topic, partitions)?;
+        let with_end = |standing: Standing| {
+            let end = end(&self.consumer, topic, standing.partition)?;
+            Ok((standing, end))
+        };
+        standings.into_iter().map(with_end).collect()
     }
 
     fn give_back(&mut self, partitions: &[i32], change: &'static str) -> Result<(), Error> {

@@ -369,8 +369,8 @@ impl<P: Processor> Run<P> {
         let (partition, offset) = (record.partition, record.offset);
         let stays = |owned: &&Arc<Owned>| !owned.winding_down.is_cancelled();
         let Some(owned) = self.owned.get(&partition).filter(stays) else { return };
-        let epoch = match self.ledger.begin(partition, offset, record.len(), now) {
-            Begun::New(epoch) => epoch,
+        let (epoch, is_suspect) = match self.ledger.begin(partition, offset, record.len(), now) {
+            Begun::New { epoch, suspect } => (epoch, suspect),
             Begun::Known => return,
             Begun::Inherited => {
                 self.shared.meters.inherited.increment(1);
@@ -378,7 +378,7 @@ impl<P: Processor> Run<P> {
             }
         };
         let lane = self.lanes.of(partition, record.key(), offset);
-        let job = Job { record, epoch, owned: owned.clone() };
+        let job = Job { record, epoch, is_suspect, owned: owned.clone() };
         if let Some(job) = self.lanes.enter(lane, job) {
             self.handout.add(lane, job);
         }

@@ -13,6 +13,15 @@ use crate::group::{Context, list_of};
 /// Limit of one question for committed offsets; the one who asks has other things to do.
 const ASK: Duration = Duration::from_secs(1);
 
+/// The offset that a partition's next record will get; blocks for a second at the most.
+pub(super) fn end(
+    consumer: &BaseConsumer<Context>,
+    topic: &str,
+    partition: i32,
+) -> Result<i64, KafkaError> {
+    consumer.fetch_watermarks(topic, partition, ASK).map(|(_, end)| end)
+}
+
 /// Where the group stands in a partition.
 #[derive(Debug)]
 pub(super) struct Standing {

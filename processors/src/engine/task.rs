@@ -70,6 +70,7 @@ pub(super) struct Finished {
 pub(super) struct Job {
     pub record: Record,
     pub epoch: u64,
+    pub is_suspect: bool,
     pub owned: Arc<Owned>,
 }
 
@@ -164,6 +165,7 @@ impl<P: Processor> Shared<P> {
             trace: TraceContext::continue_text(parent),
             earlier,
             is_redriven: redriven_from.is_some(),
+            is_suspect: job.is_suspect,
         };
         let mut held = None;
         loop {

@@ -16,6 +16,9 @@ use tracing::debug;
 use super::Payment;
 use super::api::{Charge, Failure, Found, Standing};
 
+/// Idempotency keys of one order event that are left behind without counting as tries.
+const MAX_KEYS: u32 = 100;
+
 /// What an order event came to.
 #[derive(Debug)]
 pub(super) struct End {
@@ -96,6 +99,33 @@ impl<'a> Case<'a> {
         }
     }
 
+    /// Charges a new order. Where another process may have sent it (`may_be_sent`), it is looked up
+    /// first; what comes too early for the provider's search is left to the idempotency key.
+    pub async fn place(&mut self, in_doubt: bool, may_be_sent: bool) -> Result<End, Stop> {
+        if may_be_sent && !in_doubt && self.event.order.total_minor > 0 {
+            self.is_open = true;
+            if let Some(end) = self.sent_before().await? {
+                return Ok(end);
+            }
+            self.is_open = false;
+        }
+        self.charge(in_doubt).await
+    }
+
+    /// What is known of a request that another process may have sent.
+    async fn sent_before(&self) -> Result<Option<End>, Stop> {
+        let mut last = Failure::InProgress;
+        for failures in 0..self.payment.max_attempts {
+            self.pause(failures, Some(&last)).await;
+            last = match known(self.look_up(Scope::Version).await) {
+                Ok(end) => return Ok(end),
+                Err(failure @ Failure::Refused(_)) => return Err(failure.into()),
+                Err(failure) => failure,
+            };
+        }
+        Err(Stop::Unresolved(last))
+    }
+
     /// Charges the event's version. `in_doubt` says that an earlier call may have done so.
     pub async fn charge(&mut self, in_doubt: bool) -> Result<End, Stop> {
         let order = &self.event.order;
@@ -109,11 +139,15 @@ impl<'a> Case<'a> {
         // no request is without an answer.
         let mut settles = in_doubt.then(|| self.begun + self.payment.search_lag);
         let mut last = None;
-        for failures in 0..self.payment.max_attempts {
+        let mut failures = 0;
+        while failures < self.payment.max_attempts {
             self.pause(failures, last.as_ref()).await;
             match self.try_charge(&mut settles).await? {
                 Step::End(end) => return Ok(end),
-                Step::Again(failure) => last = Some(failure),
+                Step::Again(failure) => {
+                    failures += u32::from(!self.is_old(&failure));
+                    last = Some(failure);
+                }
             }
         }
         let last = last.unwrap_or(Failure::InProgress);
@@ -170,14 +204,27 @@ impl<'a> Case<'a> {
             }
             Failure::Refused(_) => return Err(failure.into()),
             Failure::NotSent(_) | Failure::Busy { .. } => return Ok(Step::Again(failure)),
-            Failure::InProgress | Failure::TimedOut | Failure::Open(_) | Failure::KeyBurnt(_) => {
+            Failure::KeyBurnt(_) => {
                 self.is_open = true;
-                self.key_is_burnt = matches!(failure, Failure::KeyBurnt(_));
+                self.key_is_burnt = true;
+                // Whoever got that error first has seen it: an earlier call, or this one, which
+                // has noted its time.
+                *settles = (*settles).max(Some(self.begun + self.payment.search_lag));
+                return Ok(Step::Again(failure));
+            }
+            Failure::InProgress | Failure::TimedOut | Failure::Open(_) => {
+                self.is_open = true;
                 *settles = (*settles).max(Some(self.settles_after(&failure)));
                 return Ok(Step::Again(failure));
             }
         };
         self.unless_charged(*settles, Ok(end)).await.map(Step::End)
+    }
+
+    /// Whether this is the error of an earlier time, which says nothing of the provider now: past
+    /// all burnt keys there must be a try left.
+    fn is_old(&self, failure: &Failure) -> bool {
+        matches!(failure, Failure::KeyBurnt(_)) && self.key < MAX_KEYS
     }
 
     fn next_key(&mut self) {
@@ -216,14 +263,15 @@ impl<'a> Case<'a> {
                 false => PaymentEventType::Voided,
             }));
         };
-        let mut last = None;
-        for failures in 0..self.payment.max_attempts {
+        let (mut last, mut failures) = (None, 0);
+        while failures < self.payment.max_attempts {
             self.pause(failures, last.as_ref()).await;
             self.tries += 1;
             let Err(failure) = self.payment.client.refund(self.event, &charge, self.key).await
             else {
                 return Ok(End { r#type: PaymentEventType::Refunded, ..End::charged(charge) });
             };
+            failures += u32::from(!self.is_old(&failure));
             match failure {
                 Failure::Declined { .. } | Failure::Invalid(_) | Failure::KeyReused => {
                     return Err(Stop::RefundRefused(failure));

@@ -91,6 +91,9 @@ pub struct Options {
     pub backoff_max_ms: u64,
     /// How far the provider's search may run behind its charges, in milliseconds.
     pub search_lag_ms: u64,
+    /// Whether an order that another process may have sent is looked up before it is sent, for
+    /// providers that don't heed idempotency keys.
+    pub look_up_repeats: bool,
     /// Pause before an order event whose outcome is still open is taken up again, in milliseconds; a
     /// report of that outcome ends it.
     pub retry_unresolved_ms: u64,
@@ -110,6 +113,7 @@ pub struct Payment {
     give_up_after: Duration,
     request_timeout: Duration,
     search_lag: Duration,
+    look_up_repeats: bool,
     retry_unresolved: Duration,
     retry_refused: Duration,
 }
@@ -151,6 +155,7 @@ impl Payment {
             give_up_after: Duration::from_millis(options.give_up_after_ms),
             request_timeout: Duration::from_millis(options.request_timeout_ms),
             search_lag: Duration::from_millis(options.search_lag_ms),
+            look_up_repeats: options.look_up_repeats,
             retry_unresolved: Duration::from_millis(options.retry_unresolved_ms),
             retry_refused: Duration::from_millis(options.retry_refused_ms),
             provider: options.provider,
@@ -297,9 +302,10 @@ impl Processor for Payment {
         }
         let age = Timestamp::now().since(event.occurred_at);
         let in_doubt = was_open || input.attempt > 1 || age > KEY_LIFE;
+        let may_be_sent = input.is_suspect && self.look_up_repeats;
         let mut case = Case::new(self, event, input.failing_for, was_open);
         let end = match event.r#type {
-            OrderEventType::Placed => case.charge(in_doubt).await,
+            OrderEventType::Placed => case.place(in_doubt, may_be_sent).await,
             OrderEventType::Updated => case.change(in_doubt).await,
             OrderEventType::Cancelled => case.cancel().await,
             OrderEventType::Unknown => {

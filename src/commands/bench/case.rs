@@ -104,7 +104,9 @@ pub async fn run(loaded: Loaded, spec: &str) -> Result<()> {
     let interrupted = signals::shutdown_token()?;
     stop_with_parent(interrupted.clone());
     let spec: Spec = serde_json::from_str(spec).context("this command is for `bench` alone")?;
-    let settings = loaded.settings;
+    let mut settings = loaded.settings;
+    // The group is new, so nobody can have sent what is there.
+    settings.payment.look_up_repeats = false;
     let registry = Registry::new(&settings.registry)?;
     // Under the usual names: the topics of a run come and go, the registry keeps its subjects.
     let usual = settings.topics.names();

@@ -1,10 +1,9 @@
 //! `comanda dlq list`.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
 use std::ops::ControlFlow;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use comanda_schemas::{Stage, Timestamp};
 use serde_json::{Value, json};
 
@@ -12,7 +11,7 @@ use super::letter::{Letter, printable, span};
 use super::survey::{Done, Survey, letters};
 use super::{Desk, stages};
 use crate::cli::dlq::DlqListArgs;
-use crate::points;
+use crate::{output, points};
 
 /// Characters of an error in a line.
 const ERROR_CHARS: usize = 100;
@@ -21,12 +20,11 @@ const ERROR_CHARS: usize = 100;
 pub fn run(desk: &Desk, args: &DlqListArgs) -> Result<()> {
     let now = Timestamp::now();
     let from = points::parse(&args.from, now)?;
-    let mut out = io::stdout().lock();
     let mut tally = Tally::default();
     for stage in stages(args.stage) {
         let survey = Survey::of(desk, stage, from)?;
         tally.foreign += survey.foreign;
-        let mut closed = false;
+        let mut is_read = true;
         letters(desk, stage, from, |letter, _| {
             if args.kind.as_ref().is_some_and(|kind| *kind != letter.kind) {
                 return Ok(ControlFlow::Continue(()));
@@ -40,18 +38,13 @@ pub fn run(desk: &Desk, args: &DlqListArgs) -> Result<()> {
                 true => as_json(stage, &letter, done).to_string(),
                 false => as_text(stage, &letter, done, now),
             };
-            match writeln!(out, "{line}") {
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-                    closed = true;
-                    Ok(ControlFlow::Break(()))
-                }
-                written => {
-                    written.context("writing to standard output")?;
-                    Ok(ControlFlow::Continue(()))
-                }
-            }
+            is_read = output::line(line)?;
+            Ok(match is_read {
+                true => ControlFlow::Continue(()),
+                false => ControlFlow::Break(()),
+            })
         })?;
-        if closed {
+        if !is_read {
             return Ok(());
         }
         let topic = desk.names.dead_letters(stage);
@@ -59,7 +52,6 @@ pub fn run(desk: &Desk, args: &DlqListArgs) -> Result<()> {
             eprintln!("a transaction is open in {topic}: what stands behind it is not listed yet");
         }
     }
-    out.flush().context("writing to standard output")?;
     eprint!("{}", tally.text(args.all));
     Ok(())
 }

@@ -1,14 +1,13 @@
 //! `comanda payments stuck`.
 
-use std::io::{self, Write as _};
-
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use comanda_schemas::{Registry, Timestamp};
 use serde_json::{Value, json};
 
 use super::open::{Books, Open};
 use crate::cli::stuck::StuckArgs;
 use crate::commands::dlq::{Desk, printable, span};
+use crate::output;
 use crate::watchdog::earlier;
 
 /// Characters of a detail in a line.
@@ -24,19 +23,16 @@ pub fn run(desk: &Desk, args: &StuckArgs) -> Result<()> {
     let (mut doubts, mut charged) = (books.in_doubt(), books.charged_after_all());
     doubts.retain(old);
     charged.retain(old);
-    let mut out = io::stdout().lock();
     let all = doubts.iter().map(|open| ("IN_DOUBT", open));
     for (kind, open) in all.chain(charged.iter().map(|open| ("CHARGED_THOUGH_FAILED", open))) {
         let line = match args.json {
             true => as_json(kind, open).to_string(),
             false => as_text(kind, open, now),
         };
-        match writeln!(out, "{line}") {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
-            written => written.context("writing to standard output")?,
+        if !output::line(line)? {
+            return Ok(());
         }
     }
-    out.flush().context("writing to standard output")?;
     eprintln!("{} in doubt, {} charged though failed", doubts.len(), charged.len());
     Ok(())
 }

@@ -7,15 +7,14 @@ use comanda_schemas::{NotificationEvent, NotificationEventType, PaymentEvent, St
 use super::{dlq, listed};
 use crate::dead_letters::placed;
 use crate::harness::installation::Installation;
-use crate::harness::process::{self, Comanda};
+use crate::harness::process;
 use crate::harness::{self, eventually};
 
 #[tokio::test]
 async fn a_redriven_payment_is_told_once_and_is_no_second_result() {
     let Some(parts) = harness::real_parts().await else { return };
     let mut installation = Installation::new(parts, "untold").await;
-    let mut provider = Comanda::start(&["sandbox", "payment", "--listen", "127.0.0.1:0"]);
-    installation.set(format!("payment.provider_url={}", provider.banner("Payments").await));
+    let (_provider, _) = installation.start_provider(&[]).await;
     // Something answers, but no mail provider; and one try is all there is.
     installation.set(format!("notifier.provider_url={}", parts.registry.url()));
     installation.set("notifier.max_attempts=1".into());
@@ -30,8 +29,7 @@ async fn a_redriven_payment_is_told_once_and_is_no_second_result() {
     roles.terminate();
     roles.exit_within(Duration::from_secs(20)).await;
 
-    let mut mailbox = Comanda::start(&["sandbox", "mailbox", "--listen", "127.0.0.1:0"]);
-    installation.set(format!("notifier.provider_url={}", mailbox.banner("Mailbox").await));
+    let (_mailbox, _) = installation.start_mailbox().await;
     let redriven = dlq(&installation, &["redrive", "--stage", "notifier", "--yes"]).await;
     assert_eq!(redriven.stdout, "redriven 1\n", "{redriven:#?}");
     let _roles = installation.start(&["run", "payment", "notifier"]);

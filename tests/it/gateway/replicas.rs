@@ -30,12 +30,8 @@ impl House {
     async fn open(name: &str) -> Option<Self> {
         let parts = harness::real_parts().await?;
         let mut installation = Installation::new(parts, name).await;
-        let mut provider = Comanda::start(&["sandbox", "payment", "--listen", "127.0.0.1:0"]);
-        let mut mailbox = Comanda::start(&["sandbox", "mailbox", "--listen", "127.0.0.1:0"]);
-        let provider_url = provider.banner("Payments").await;
-        let mailbox_url = mailbox.banner("Mailbox").await;
-        installation.set(format!("payment.provider_url={provider_url}"));
-        installation.set(format!("notifier.provider_url={mailbox_url}"));
+        let (provider, provider_url) = installation.start_provider(&[]).await;
+        let (mailbox, mailbox_url) = installation.start_mailbox().await;
         let others = installation.start(&["run", "payment", "notifier", "projector"]);
         let ((one, first), (two, second)) =
             tokio::join!(installation.start_gateway(), installation.start_gateway());

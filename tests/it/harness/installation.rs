@@ -76,6 +76,24 @@ impl Installation {
         self.store_url = url;
     }
 
+    /// Starts the sandbox's payment provider, for what is started from now on; it, and its URL.
+    pub async fn start_provider(&mut self, settings: &[&str]) -> (Comanda, String) {
+        let settings = settings.iter().flat_map(|setting| ["--set", *setting]);
+        let listen = ["sandbox", "payment", "--listen", "127.0.0.1:0"];
+        let mut provider = Comanda::start(&listen.into_iter().chain(settings).collect::<Vec<_>>());
+        let url = provider.banner("Payments").await;
+        self.set(format!("payment.provider_url={url}"));
+        (provider, url)
+    }
+
+    /// Starts the sandbox's mailbox, for what is started from now on; it, and its URL.
+    pub async fn start_mailbox(&mut self) -> (Comanda, String) {
+        let mut mailbox = Comanda::start(&["sandbox", "mailbox", "--listen", "127.0.0.1:0"]);
+        let url = mailbox.banner("Mailbox").await;
+        self.set(format!("notifier.provider_url={url}"));
+        (mailbox, url)
+    }
+
     /// Adds a setting, `section.key=value`, for what is started from now on.
     pub fn set(&mut self, setting: String) {
         self.settings.extend(["--set".to_owned(), setting]);

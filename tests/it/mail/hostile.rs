@@ -9,7 +9,6 @@ use crate::dead_letters::placed;
 use crate::harness::graphql::order;
 use crate::harness::installation::Installation;
 use crate::harness::mailpit::Mailpit;
-use crate::harness::process::Comanda;
 use crate::harness::tools::{Tool, have};
 use crate::harness::{self, eventually};
 
@@ -45,9 +44,8 @@ async fn a_hostile_name_on_the_log_comes_as_it_is_to_the_notifier_and_harmless_t
         return;
     }
     let mut installation = Installation::new(parts, "hostile").await;
-    let mut provider = Comanda::start(&["sandbox", "payment", "--listen", "127.0.0.1:0"]);
+    let (_provider, _) = installation.start_provider(&[]).await;
     let mailpit = Mailpit::start(&[]).await;
-    installation.set(format!("payment.provider_url={}", provider.banner("Payments").await));
     installation.set("notifier.provider=mailpit".into());
     installation.set(format!("notifier.provider_url={}", mailpit.url()));
     let mut house = installation.start(&["run", "gateway", "payment", "notifier"]);

@@ -13,7 +13,7 @@ use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate};
 
 use crate::dead_letters::placed;
 use crate::harness::installation::{Installation, Place};
-use crate::harness::process::{self, Comanda};
+use crate::harness::process;
 use crate::harness::{self, eventually};
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -82,12 +82,11 @@ fn order_of(email: &str) -> OrderEvent {
 async fn a_mail_that_has_to_wait_holds_no_other_order_up_and_is_sent_once() {
     let Some(parts) = harness::real_parts().await else { return };
     let mut installation = Installation::new(parts, "waiting").await;
-    let mut payments = Comanda::start(&["sandbox", "payment", "--listen", "127.0.0.1:0"]);
+    let (_payments, _) = installation.start_provider(&[]).await;
     let provider = Provider::default();
     let server = MockServer::start().await;
     Mock::given(method("POST")).respond_with(provider.clone()).mount(&server).await;
     for setting in [
-        format!("payment.provider_url={}", payments.banner("Payments").await),
         format!("notifier.provider_url={}", server.uri()),
         "notifier.max_attempts=10000".to_owned(),
         "engine.max_attempts=10000".to_owned(),

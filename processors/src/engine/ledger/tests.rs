@@ -6,7 +6,7 @@ use super::*;
 
 fn begin(ledger: &mut Ledger<i64>, offset: i64) -> u64 {
     match ledger.begin(0, offset, 10, Instant::now()) {
-        Begun::New(epoch) => epoch,
+        Begun::New { epoch, .. } => epoch,
         other => panic!("offset {offset} is {other:?}"),
     }
 }
@@ -25,7 +25,7 @@ fn commit(ledger: &mut Ledger<i64>, max: usize) -> (Vec<i64>, Option<(i64, Spans
 #[test]
 fn a_slow_record_holds_the_offset_and_nobody_else() {
     let mut ledger = Ledger::new();
-    let epoch = ledger.assign(0, Spans::default());
+    let epoch = ledger.assign(0, Spans::default(), Suspects::default());
     // 5 and 6 belong to no record: a transaction marker, an aborted record.
     for offset in [3, 4, 7, 8] {
         begin(&mut ledger, offset);
@@ -47,7 +47,7 @@ fn a_slow_record_holds_the_offset_and_nobody_else() {
 #[test]
 fn a_successor_skips_what_was_committed_and_runs_the_rest() {
     let mut ledger = Ledger::new();
-    let epoch = ledger.assign(0, Spans::default());
+    let epoch = ledger.assign(0, Spans::default(), Suspects::default());
     for offset in 0..6 {
         begin(&mut ledger, offset);
     }
@@ -58,9 +58,9 @@ fn a_successor_skips_what_was_committed_and_runs_the_rest() {
     let (next, above) = stands.unwrap();
     assert_eq!(next, 0);
     let mut successor: Ledger<i64> = Ledger::new();
-    let epoch = successor.assign(0, above);
+    let epoch = successor.assign(0, above, Suspects::default());
     let begun: Vec<i64> = (next..6)
-        .filter(|o| matches!(successor.begin(0, *o, 1, Instant::now()), Begun::New(_)))
+        .filter(|o| matches!(successor.begin(0, *o, 1, Instant::now()), Begun::New { .. }))
         .collect();
     assert_eq!(begun, [0, 3, 4]);
     // What it inherited is still told while the lowest record is unfinished.
@@ -72,12 +72,27 @@ fn a_successor_skips_what_was_committed_and_runs_the_rest() {
 }
 
 #[test]
+fn the_first_records_that_were_there_before_are_suspect() {
+    let mut inherited = Spans::default();
+    inherited.push(1, 2);
+    let mut ledger: Ledger<i64> = Ledger::new();
+    let mut suspects = |below, left| -> Vec<i64> {
+        ledger.assign(0, inherited.clone(), Suspects { below, left });
+        let mut begun = |o: &i64| ledger.begin(0, *o, 1, Instant::now());
+        (0..9).filter(|o| matches!(begun(o), Begun::New { suspect: true, .. })).collect()
+    };
+    assert_eq!(suspects(5, 9), [0, 2, 3, 4], "not what is finished, nor what came later");
+    assert_eq!(suspects(9, 3), [0, 2, 3], "as many as one can have in hand");
+    assert!(suspects(0, 9).is_empty());
+}
+
+#[test]
 fn what_is_inherited_and_not_read_yet_is_not_forgotten() {
     let mut inherited = Spans::default();
     inherited.push(2, 4);
     inherited.push(7, 9);
     let mut ledger = Ledger::new();
-    let epoch = ledger.assign(0, inherited);
+    let epoch = ledger.assign(0, inherited, Suspects::default());
     begin(&mut ledger, 0);
     begin(&mut ledger, 1);
     ledger.finish(0, epoch, 1, Some(1));
@@ -95,11 +110,11 @@ fn what_is_inherited_and_not_read_yet_is_not_forgotten() {
 #[test]
 fn a_repeated_offset_and_a_late_completion_are_ignored() {
     let mut ledger = Ledger::new();
-    let old = ledger.assign(0, Spans::default());
+    let old = ledger.assign(0, Spans::default(), Suspects::default());
     begin(&mut ledger, 5);
     assert_eq!(ledger.begin(0, 5, 1, Instant::now()), Begun::Known);
     assert_eq!(ledger.begin(1, 5, 1, Instant::now()), Begun::Known);
-    let new = ledger.assign(0, Spans::default());
+    let new = ledger.assign(0, Spans::default(), Suspects::default());
     begin(&mut ledger, 5);
     assert!(!ledger.finish(0, old, 5, Some(5)));
     assert!(ledger.take(9).is_none());
@@ -112,7 +127,7 @@ fn a_repeated_offset_and_a_late_completion_are_ignored() {
 #[test]
 fn metadata_that_would_not_fit_waits_for_the_slow_records() {
     let mut ledger = Ledger::new();
-    let epoch = ledger.assign(0, Spans::default());
+    let epoch = ledger.assign(0, Spans::default(), Suspects::default());
     for offset in 0..8_000 {
         begin(&mut ledger, offset);
     }
@@ -130,7 +145,7 @@ fn metadata_that_would_not_fit_waits_for_the_slow_records() {
 #[test]
 fn metadata_that_would_not_fit_in_any_way_is_never_sent() {
     let mut ledger = Ledger::new();
-    let epoch = ledger.assign(0, Spans::default());
+    let epoch = ledger.assign(0, Spans::default(), Suspects::default());
     // Between them are offsets without a record, such as a transaction leaves.
     for offset in (0..8_000).step_by(2) {
         begin(&mut ledger, offset);
@@ -146,7 +161,7 @@ fn metadata_that_would_not_fit_in_any_way_is_never_sent() {
 #[test]
 fn an_aborted_batch_is_taken_again_with_what_finished_since() {
     let mut ledger = Ledger::new();
-    let epoch = ledger.assign(0, Spans::default());
+    let epoch = ledger.assign(0, Spans::default(), Suspects::default());
     for offset in 0..3 {
         begin(&mut ledger, offset);
     }
@@ -164,11 +179,11 @@ fn an_aborted_batch_is_taken_again_with_what_finished_since() {
 fn a_batch_that_outlives_its_assignment_changes_nothing() {
     for commits in [true, false] {
         let mut ledger = Ledger::new();
-        let epoch = ledger.assign(0, Spans::default());
+        let epoch = ledger.assign(0, Spans::default(), Suspects::default());
         begin(&mut ledger, 5);
         ledger.finish(0, epoch, 5, Some(5));
         let batch = ledger.take(9).unwrap();
-        ledger.assign(0, Spans::default());
+        ledger.assign(0, Spans::default(), Suspects::default());
         begin(&mut ledger, 5);
         if commits {
             ledger.committed(&batch, |_| panic!("of another assignment"));
@@ -183,7 +198,7 @@ fn a_batch_that_outlives_its_assignment_changes_nothing() {
 #[test]
 fn what_a_lost_transaction_committed_is_dropped_and_the_rest_is_kept() {
     let mut ledger = Ledger::new();
-    let epoch = ledger.assign(0, Spans::default());
+    let epoch = ledger.assign(0, Spans::default(), Suspects::default());
     for offset in 0..5 {
         begin(&mut ledger, offset);
     }
@@ -210,11 +225,11 @@ proptest! {
         let mut log = Vec::new();
         let mut stands = (0, Spans::default());
         let mut ledger = Ledger::new();
-        let mut epoch = ledger.assign(0, Spans::default());
+        let mut epoch = ledger.assign(0, Spans::default(), Suspects::default());
         let mut open: BTreeSet<i64> = BTreeSet::new();
         let read = |ledger: &mut Ledger<i64>, open: &mut BTreeSet<i64>, from: i64| {
             for offset in from..60 {
-                if let Begun::New(_) = ledger.begin(0, offset, 1, Instant::now()) {
+                if let Begun::New { .. } = ledger.begin(0, offset, 1, Instant::now()) {
                     open.insert(offset);
                 }
             }
@@ -235,7 +250,7 @@ proptest! {
             }
             if crashes {
                 ledger = Ledger::new();
-                epoch = ledger.assign(0, stands.1.clone());
+                epoch = ledger.assign(0, stands.1.clone(), Suspects::default());
                 open.clear();
                 read(&mut ledger, &mut open, stands.0);
             }

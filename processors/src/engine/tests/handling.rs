@@ -72,6 +72,25 @@ async fn what_cannot_be_decoded_goes_to_the_dead_letters_as_it_came() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_in_the_log_before_may_have_been_begun_by_another() {
+    let bench = Bench::new().await;
+    let processor = Arc::new(Scripted::default());
+    let before = [event("a", 1, ""), event("b", 1, "")];
+    before.iter().for_each(|event| bench.place(event));
+    running(&bench, processor.clone(), async || {
+        bench.payments(2).await;
+        bench.place(&event("c", 1, ""));
+        bench.payments(3).await;
+    })
+    .await;
+    let mut suspects = processor.suspects.lock().unwrap().clone();
+    let mut expected = before.map(|event| event.order_id);
+    suspects.sort();
+    expected.sort();
+    assert_eq!(suspects, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_outcome_is_carried_out() {
     let bench = Bench::new().await;
     let processor = std::sync::Arc::new(Scripted::default());

@@ -1,6 +1,6 @@
-//! The engine on librdkafka's mock cluster: `handling` of records, and `faults` of the broker. What only a real broker can prove (offsets that a
-//! transaction commits, which the mock forgets, fencing, aborted records, rebalances between
-//! processes) is in the integration tests.
+//! The engine on librdkafka's mock cluster: `handling` of records, and `faults` of the broker. What
+//! only a real broker can prove (offsets that a transaction commits, which the mock forgets, fencing,
+//! aborted records, rebalances between processes) is in the integration tests.
 
 mod faults;
 mod handling;
@@ -55,6 +55,8 @@ struct Scripted {
     overlapped: AtomicU32,
     /// Of each call whose event looks back: its version, those before, whether it was redriven.
     looked_back: Mutex<Vec<(i32, Vec<i32>, bool)>>,
+    /// Whose events an earlier owner of the partition may have begun.
+    suspects: Mutex<Vec<OrderId>>,
     news: tokio::sync::Notify,
 }
 
@@ -80,6 +82,9 @@ impl Processor for std::sync::Arc<Scripted> {
         }
         self.calls.fetch_add(1, Ordering::SeqCst);
         let order_id = input.event.order_id;
+        if input.is_suspect {
+            self.suspects.lock().unwrap().push(order_id);
+        }
         {
             let mut running = self.running.lock().unwrap();
             if running.insert(order_id, 1).is_some() {

@@ -1,5 +1,6 @@
 //! The processor against a provider that answers as told, over real HTTP.
 
+mod again;
 mod charge;
 mod doubt;
 mod life;
@@ -40,6 +41,7 @@ fn options(url: &str) -> Options {
         backoff_initial_ms: 1,
         backoff_max_ms: 4,
         search_lag_ms: 0,
+        look_up_repeats: true,
         retry_unresolved_ms: 5_000,
         retry_refused_ms: 60_000,
     }

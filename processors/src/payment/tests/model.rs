@@ -222,7 +222,7 @@ async fn outcome(model: &Model, event: &OrderEvent, kills: &[u64]) -> PaymentEve
             Some(other) => panic!("{other:?}"),
             None => {
                 payment = processor(model);
-                next = input(event.clone(), 1);
+                next = Input { is_suspect: true, ..input(event.clone(), 1) };
                 failing_since = Instant::now();
                 continue;
             }

@@ -24,6 +24,9 @@ use answer::{Intent, IntentStatus, Refund, RefundStatus, SearchResult, classify,
 
 /// The API's version that the wire types are written after.
 const API_VERSION: &str = "2025-09-30.clover";
+/// How far Stripe's search may run behind where nothing is wrong with it, in milliseconds
+/// (<https://docs.stripe.com/search#data-freshness>).
+const SEARCH_LAG_MS: u64 = 60_000;
 /// Payments of one order that a look-up asks for: the most that the provider gives at once.
 const SEARCH_LIMIT: &str = "100";
 
@@ -33,6 +36,14 @@ pub(super) struct Stripe(Http);
 
 impl Stripe {
     pub fn new(options: &Options) -> Result<Self, provider::Error> {
+        let is_stripes = options.provider_url.contains(".stripe.com");
+        if is_stripes && options.search_lag_ms < SEARCH_LAG_MS {
+            return Err(provider::Error::Setting {
+                provider: options.provider.name().to_owned(),
+                setting: "search_lag_ms",
+                problem: "must be at least 60000 at Stripe, whose search runs up to a minute behind",
+            });
+        }
         Ok(Self(Http::new(&Endpoint {
             provider: options.provider.name(),
             url: &options.provider_url,
