@@ -48,7 +48,7 @@ impl Processor {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_order_is_charged_twice_where_no_idempotency_key_protects_it() {
+async fn no_order_is_charged_twice_though_the_provider_ignores_keys_and_processors_are_killed() {
     if !tools::have(&[Tool::Python]) {
         return;
     }
@@ -57,8 +57,7 @@ async fn no_order_is_charged_twice_where_no_idempotency_key_protects_it() {
     let Some(mut installation) = installation("doubles", &stripe).await else { return };
     let orders: usize = harness::scale("DOUBLES_ORDERS", 200);
     let kills = orders / ORDERS_PER_KILL;
-    let mut mailbox = Comanda::start(&["sandbox", "mailbox", "--listen", "127.0.0.1:0"]);
-    installation.set(format!("notifier.provider_url={}", mailbox.banner("Mailbox").await));
+    let (_mailbox, _) = installation.start_mailbox().await;
     installation.set(format!("engine.max_in_flight_records={WINDOW}"));
     let mut house = installation.start(&["run", "gateway", "projector", "notifier"]);
     let gateway = installation.gateway(&mut house).await;
