@@ -25,7 +25,7 @@ const PROCESSORS: usize = 2;
 const LATENCY_MS: u32 = 150;
 /// Records in flight per processor.
 const WINDOW: usize = 8;
-/// Charges that a processor makes before it is killed. At most a kill takes a good two windows more.
+/// Charges after which a processor is killed: in the middle of its second window.
 const CHARGES: usize = 12;
 /// One kill for so many orders: more than all killed ones can have charged.
 const ORDERS_PER_KILL: usize = 50;
@@ -194,7 +194,8 @@ fn check(
     let after_a_kill = doubled.iter().filter(|id| again.sent.contains(*id)).count();
     assert!(
         doubled.is_empty(),
-        "{} of {} orders were charged twice, {after_a_kill} of them after a kill: {doubled:#?}",
+        "{} of {} orders were charged more than once, {after_a_kill} of them after a kill: \
+         {doubled:#?}",
         doubled.len(),
         placed.len()
     );
