@@ -14,6 +14,7 @@ mod harness;
 mod hostile;
 mod kill;
 mod lifecycle;
+mod localstripe;
 mod mail;
 mod projectors;
 mod races;

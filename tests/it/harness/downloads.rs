@@ -1,6 +1,6 @@
 //! What the tests fetch, cached under `target/it`: Kafka, a registry and PostgreSQL through Maven,
-//! clients through npm and pip, a schema out of an npm package, Mailpit and stripe-mock as Go modules.
-//! Versions are pinned here and in `clients/`.
+//! clients and localstripe through npm and pip, a schema out of an npm package, Mailpit and stripe-mock
+//! as Go modules. Versions are pinned here, in `clients/` and in `localstripe/`.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -126,15 +126,32 @@ pub fn node_clients() -> Result<PathBuf> {
 pub fn python_clients() -> Result<PathBuf> {
     let requirements = include_str!("../clients/requirements.txt");
     once(&format!("python-{:08x}", fingerprint(requirements)), |folder| {
-        let list = folder.join("requirements.txt");
-        fs::write(&list, requirements)?;
-        let mut pip = Command::new("python3");
         // The list is whole, and without what one of them asks for in vain: a backport of asyncio
         // to Python 3.3, which would be taken for the real one.
-        pip.args(["-m", "pip", "install", "--quiet", "--no-warn-script-location", "--no-deps"]);
-        pip.arg("--target");
-        run(pip.arg(folder).arg("-r").arg(list))
+        run(&mut pip(folder, requirements)?)
     })
+}
+
+/// A folder for `PYTHONPATH` with localstripe and what it needs. It comes as source alone: what
+/// builds it is pinned as well, and goes into the same folder first.
+pub fn localstripe() -> Result<PathBuf> {
+    let requirements = include_str!("../localstripe/requirements.txt");
+    let source = include_str!("../localstripe/source.txt");
+    let name = format!("localstripe-{:08x}", fingerprint(&format!("{requirements}{source}")));
+    once(&name, |folder| {
+        run(&mut pip(folder, requirements)?)?;
+        run(pip(folder, source)?.arg("--no-build-isolation").env("PYTHONPATH", folder))
+    })
+}
+
+/// pip, which installs a whole list of packages to `folder`.
+fn pip(folder: &Path, requirements: &str) -> Result<Command> {
+    let list = folder.join("requirements.txt");
+    fs::write(&list, requirements)?;
+    let mut pip = Command::new("python3");
+    pip.args(["-m", "pip", "install", "--quiet", "--no-warn-script-location", "--no-deps"]);
+    pip.arg("--target").arg(folder).arg("-r").arg(list);
+    Ok(pip)
 }
 
 /// The JSON schema of the compose specification, as text.

@@ -2,7 +2,7 @@
 //!
 //! - [`real_parts`]: one Apache Kafka and one Apicurio registry, shared by the whole run
 //! - [`installation`]: comanda on them, with topics of its own
-//! - [`mailpit`]: a real mailbox
+//! - [`mailpit`]: a real mailbox; [`localstripe`]: a payment provider that knows no idempotency keys
 //! - [`postgres`]: a PostgreSQL, shared as well or a test's own
 //! - [`proxy`]: stands between a broker and its clients
 //! - [`process`]: the `comanda` binary as a child process; [`graphql`]: its gateway's client
@@ -15,6 +15,7 @@ pub mod downloads;
 pub mod graphql;
 pub mod installation;
 pub mod kafka;
+pub mod localstripe;
 pub mod mailpit;
 pub mod postgres;
 pub mod process;
