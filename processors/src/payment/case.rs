@@ -99,20 +99,20 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// Charges a new order. Where another process may have sent it (`may_be_sent`), it is looked up
+    /// Charges a new order. Where it may have been sent before (`may_be_sent`), it is looked up
     /// first; what comes too early for the provider's search is left to the idempotency key.
     pub async fn place(&mut self, in_doubt: bool, may_be_sent: bool) -> Result<End, Stop> {
         if may_be_sent && !in_doubt && self.event.order.total_minor > 0 {
-            self.is_open = true;
-            if let Some(end) = self.sent_before().await? {
+            let found = self.sent_before().await;
+            self.is_open |= matches!(found, Err(Stop::Unresolved(_)));
+            if let Some(end) = found? {
                 return Ok(end);
             }
-            self.is_open = false;
         }
         self.charge(in_doubt).await
     }
 
-    /// What is known of a request that another process may have sent.
+    /// What is known of a request that may have been sent before.
     async fn sent_before(&self) -> Result<Option<End>, Stop> {
         let mut last = Failure::InProgress;
         for failures in 0..self.payment.max_attempts {

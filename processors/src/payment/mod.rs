@@ -91,8 +91,8 @@ pub struct Options {
     pub backoff_max_ms: u64,
     /// How far the provider's search may run behind its charges, in milliseconds.
     pub search_lag_ms: u64,
-    /// Whether an order that another process may have sent is looked up before it is sent, for
-    /// providers that don't heed idempotency keys.
+    /// Whether an order that may have been sent before, by another process or before it became a
+    /// dead letter, is looked up first, for providers that don't heed idempotency keys.
     pub look_up_repeats: bool,
     /// Pause before an order event whose outcome is still open is taken up again, in milliseconds; a
     /// report of that outcome ends it.
@@ -302,7 +302,7 @@ impl Processor for Payment {
         }
         let age = Timestamp::now().since(event.occurred_at);
         let in_doubt = was_open || input.attempt > 1 || age > KEY_LIFE;
-        let may_be_sent = input.is_suspect && self.look_up_repeats;
+        let may_be_sent = (input.is_suspect || input.is_redriven) && self.look_up_repeats;
         let mut case = Case::new(self, event, input.failing_for, was_open);
         let end = match event.r#type {
             OrderEventType::Placed => case.place(in_doubt, may_be_sent).await,

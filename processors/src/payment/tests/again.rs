@@ -54,6 +54,24 @@ async fn what_another_process_may_have_sent_is_not_sent_while_nobody_looks_up() 
 }
 
 #[tokio::test]
+async fn a_dead_letter_that_is_put_back_is_looked_up_first() {
+    let provider = Provider::start().await.finding(&[intent(1, "succeeded")]).await;
+    let redriven = Input { is_redriven: true, ..input(placed(), 1) };
+    let event = emitted(provider.payment().handle(&redriven).await);
+    assert_eq!(event.r#type, PaymentEventType::Succeeded);
+    assert!(provider.charges().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_provider_that_refuses_to_look_up_holds_nothing() {
+    let refused = error(401, "invalid_request_error", "");
+    let provider = Provider::start().await.answering("GET", SEARCH, refused).await;
+    let outcome = provider.payment().handle(&suspect()).await;
+    assert!(matches!(outcome, Outcome::Retry { .. }), "{outcome:?}");
+    assert!(provider.charges().await.is_empty());
+}
+
+#[tokio::test]
 async fn an_order_that_nobody_can_have_sent_is_not_looked_up() {
     let provider = Provider::start().await.charging(ok(intent(1, "succeeded"))).await;
     emitted(provider.payment().handle(&input(placed(), 1)).await);

@@ -122,12 +122,12 @@ async fn a_dead_letter_that_is_put_back_is_overtaken_by_what_was_handled_since()
     assert_eq!(event.payment.detail.as_deref(), Some(Rejection::OrderCancelled.as_str()));
     assert!(provider.charges().await.is_empty());
 
+    let provider = provider.finding(&[]).await;
     let alone = emitted(provider.payment().handle(&redriven(vec![])).await);
     assert_eq!(alone.r#type, PaymentEventType::Succeeded);
     // One that lost its race has overtaken nobody.
     let late = change(2, OrderEventType::Updated, "b");
     let own = Input { event: update.clone(), ..redriven(vec![update, late]) };
-    let provider = provider.finding(&[]).await;
     let first = emitted(provider.payment().handle(&own).await);
     assert_eq!(first.r#type, PaymentEventType::Succeeded);
 }
