@@ -1,6 +1,7 @@
 //! Placing orders: one order per idempotency key, accepted means stored.
 
 mod many;
+mod placed;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use comanda_schemas::{
 };
 use comanda_store::{OrderView, Placement, Recorded, Store, fingerprint};
 use metrics::{Counter, counter};
-use tracing::{debug, warn};
+use tracing::warn;
 
 use crate::auth::Principal;
 use crate::failure::{Code, Failure};
@@ -24,46 +25,7 @@ use crate::metrics::PLACEMENTS_TOTAL;
 use crate::progress::Progress;
 use crate::publisher::Publisher;
 use crate::recent::{Ending, Entered, First, Outcome, Recent, Sighting, Stored};
-
-/// An order that is stored, and where.
-#[derive(Debug)]
-pub(crate) struct Placed {
-    pub order: OrderView,
-    pub receipt: Recorded,
-}
-
-/// Why an order was not placed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Refused {
-    /// The idempotency key was used for another order.
-    Conflict,
-    /// Something failed; whether the order is stored is for the code to say.
-    Failed(Failure),
-}
-
-/// A placement that is stored.
-#[derive(Debug, Clone)]
-pub(crate) struct Known {
-    /// When the gateway took the first request.
-    pub occurred_at: Timestamp,
-    pub at: Arc<Recorded>,
-    /// Whose order it is.
-    pub owner: Arc<str>,
-    /// Whether the request this answers is the one that placed it.
-    is_new: bool,
-}
-
-impl Known {
-    /// One that an earlier request placed.
-    pub fn again(occurred_at: Timestamp, at: Recorded, owner: &str) -> Self {
-        Self { occurred_at, at: Arc::new(at), owner: owner.into(), is_new: false }
-    }
-
-    /// The same, for another request.
-    pub fn repeated(self) -> Self {
-        Self { is_new: false, ..self }
-    }
-}
+pub(crate) use placed::{Known, Placed, Refused, Shown};
 
 /// Places orders.
 pub(crate) struct Placing {
@@ -111,9 +73,9 @@ impl Placing {
         let known = self.counted(outcome)?;
         // By now an earlier one may have gone on.
         let current = if known.is_new { None } else { self.current(id).await };
-        let placed = placed(event, known);
+        let placed = Placed::new(event, known);
         Ok(match current {
-            Some(order) => Placed { order, ..placed },
+            Some(order) => Placed { order: Shown::Stored(order), ..placed },
             None => placed,
         })
     }
@@ -130,9 +92,9 @@ impl Placing {
     }
 
     /// The order as the store has it, where it has it.
-    async fn current(&self, id: OrderId) -> Option<OrderView> {
+    async fn current(&self, id: OrderId) -> Option<Box<OrderView>> {
         // In a box, because it is large and seldom.
-        Box::pin(self.store.order(id)).await.ok().flatten()
+        Box::pin(self.store.order(id)).await.ok().flatten().map(Box::new)
     }
 
     /// One order per key.
@@ -344,16 +306,6 @@ fn of_store(event: &OrderEvent, found: Placement) -> Stored {
     }
 }
 
-/// The order as it was placed.
-fn placed(event: Arc<OrderEvent>, known: Known) -> Placed {
-    if known.is_new {
-        debug!(order_id = %event.order_id, "order accepted");
-    }
-    let event = OrderEvent { occurred_at: known.occurred_at, ..Arc::unwrap_or_clone(event) };
-    let receipt = Arc::unwrap_or_clone(known.at);
-    Placed { order: OrderView::placed(event, receipt.clone()), receipt }
-}
-
 fn count(outcome: &'static str) {
     counter!(PLACEMENTS_TOTAL, "outcome" => outcome).increment(1);
 }
@@ -380,13 +332,6 @@ fn undecided() -> Refused {
         "whether another order was placed before under the idempotency key is not known yet; the \
          same request with the same idempotency key is safe",
     ))
-}
-
-impl Refused {
-    /// Whether the order may be stored all the same.
-    fn leaves_doubt(&self) -> bool {
-        matches!(self, Self::Failed(failure) if failure.code == Code::OutcomeUnknown)
-    }
 }
 
 /// The part of the gateway that knew is gone.

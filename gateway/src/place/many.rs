@@ -7,7 +7,7 @@ use comanda_store::fingerprint;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join, join_all};
 
-use super::{Placed, Placing, Refused, event, lost, of_store, placed, written};
+use super::{Placed, Placing, Refused, Shown, event, lost, of_store, written};
 use crate::input::PlaceOrder;
 use crate::lasting::Lasting;
 use crate::recent::{Ending, Entered, First, Outcome, Stored};
@@ -63,12 +63,12 @@ impl Placing {
             if outcome.as_ref().is_ok_and(|known| !known.is_new) {
                 repeated.push((index, event.order_id));
             }
-            answers.push(outcome.map(|known| placed(event, known)));
+            answers.push(outcome.map(|known| Placed::new(event, known)));
         }
         let reading = repeated.into_iter().map(async |(index, id)| (index, self.current(id).await));
         for (index, order) in join_all(reading).await {
             if let (Ok(placed), Some(order)) = (&mut answers[index], order) {
-                placed.order = order;
+                placed.order = Shown::Stored(order);
             }
         }
         answers

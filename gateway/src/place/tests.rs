@@ -78,9 +78,11 @@ impl Bench {
         let placed = self.placing.place_all(traced).await;
         assert_eq!(placed.len(), wanted.len());
         let told = placed.into_iter().zip(wanted).map(|(placed, wanted)| match placed {
-            Ok(Placed { order, receipt }) => {
+            Ok(placed) => {
+                let receipt = placed.receipt.clone();
+                let order = placed.view();
                 assert_eq!(order.customer_id, wanted.customer_id);
-                assert_eq!(order.receipt, receipt);
+                assert_eq!(order.receipt, *receipt);
                 Ok(receipt.offset)
             }
             Err(Refused::Conflict) => Err("conflict".into()),

@@ -28,6 +28,12 @@ pub(crate) struct PlaceOrderPayload {
     pub errors: Vec<UserError>,
 }
 
+/// The same, before anything is made of it that nobody may ask for.
+pub(crate) enum Payload {
+    Placed(Placed),
+    Refused(Vec<UserError>),
+}
+
 /// Placing and changing orders. What is answered with a receipt is stored.
 #[Object]
 impl Mutation {
@@ -38,7 +44,8 @@ impl Mutation {
         context: &Context<'_>,
         #[graphql(desc = "The order.")] input: PlaceOrderInput,
     ) -> Result<PlaceOrderPayload, Failure> {
-        place_order(House::of(context), Asker::of(context), input).await
+        let payload = place_order(House::of(context), Asker::of(context), input).await?;
+        Ok(payload.into())
     }
 
     /// Places many orders, each with its own outcome, in the order of the inputs. Failures of the
@@ -50,7 +57,8 @@ impl Mutation {
         #[graphql(desc = "The orders, 100 at most where the gateway is not set up otherwise.")]
         inputs: Vec<PlaceOrderInput>,
     ) -> Result<Vec<PlaceOrderPayload>, Failure> {
-        place_orders(House::of(context), Asker::of(context), inputs).await
+        let payloads = place_orders(House::of(context), Asker::of(context), inputs).await?;
+        Ok(payloads.into_iter().map(PlaceOrderPayload::from).collect())
     }
 
     /// Changes an order. Before a charge, lines, payment method, contact and note can change, and
@@ -95,20 +103,20 @@ pub(crate) async fn place_order(
     house: &House,
     asker: &Asker,
     input: PlaceOrderInput,
-) -> Result<PlaceOrderPayload, Failure> {
+) -> Result<Payload, Failure> {
     let principal = asker.principal()?;
     house.rates.orders(principal, &asker.prepaid, 1)?;
     let at = ["input"];
     let refusal = match check(house, principal, input, &at) {
         Err(refusal) => refusal,
         Ok(wanted) => match house.placing.place(wanted, asker.trace.child()).await {
-            Ok(placed) => return Ok(placed.into()),
+            Ok(placed) => return Ok(Payload::Placed(placed)),
             Err(refused) => Refusal::of(refused, &at),
         },
     };
     match refusal {
         Refusal::Failed(failure) => Err(failure),
-        Refusal::Wrong(errors) => Ok(PlaceOrderPayload::refused(errors)),
+        Refusal::Wrong(errors) => Ok(Payload::Refused(errors)),
     }
 }
 
@@ -117,7 +125,7 @@ pub(crate) async fn place_orders(
     house: &House,
     asker: &Asker,
     inputs: Vec<PlaceOrderInput>,
-) -> Result<Vec<PlaceOrderPayload>, Failure> {
+) -> Result<Vec<Payload>, Failure> {
     let principal = asker.principal()?;
     let max = house.limits.max_batch;
     if inputs.len() > max {
@@ -141,7 +149,7 @@ pub(crate) async fn place_orders(
     let payloads = payloads.into_iter().enumerate().map(|(n, refused)| match refused {
         Some(refused) => refused,
         None => match placed.next().unwrap_or_else(|| Err(lost())) {
-            Ok(placed) => placed.into(),
+            Ok(placed) => Payload::Placed(placed),
             Err(refused) => {
                 let n = n.to_string();
                 let at = ["inputs", n.as_str()];
@@ -191,23 +199,22 @@ impl Refusal {
     }
 
     /// The payload of the order at `at`, of several.
-    fn among_many(self, at: &[&str]) -> PlaceOrderPayload {
-        PlaceOrderPayload::refused(match self {
+    fn among_many(self, at: &[&str]) -> Payload {
+        Payload::Refused(match self {
             Self::Failed(failure) => vec![UserError::of_failure(failure, at)],
             Self::Wrong(errors) => errors,
         })
     }
 }
 
-impl PlaceOrderPayload {
-    fn refused(errors: Vec<UserError>) -> Self {
-        Self { order: None, receipt: None, errors }
-    }
-}
-
-impl From<Placed> for PlaceOrderPayload {
-    fn from(placed: Placed) -> Self {
-        let receipt = Some(Receipt(placed.receipt));
-        Self { order: Some(placed.order.into()), receipt, errors: Vec::new() }
+impl From<Payload> for PlaceOrderPayload {
+    fn from(payload: Payload) -> Self {
+        match payload {
+            Payload::Refused(errors) => Self { order: None, receipt: None, errors },
+            Payload::Placed(placed) => {
+                let receipt = Some(Receipt(placed.receipt.clone()));
+                Self { order: Some(placed.view().into()), receipt, errors: Vec::new() }
+            }
+        }
     }
 }
