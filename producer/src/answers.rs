@@ -45,13 +45,14 @@ pub(crate) enum Telling {
 }
 
 impl Batch {
-    /// Of `size` records; what to wait for, and who is to be told of each.
+    /// Of `size` records; what to wait for, and who is to be told of each. There is nothing to wait
+    /// for where there are none.
     pub fn new(size: usize) -> (Arc<Self>, oneshot::Receiver<()>, impl Iterator<Item = Reply>) {
         let (sender, done) = oneshot::channel();
         let batch = Arc::new(Self {
             outcomes: Mutex::new((0..size).map(|_| None).collect()),
             left: AtomicUsize::new(size),
-            done: Mutex::new(Some(sender)),
+            done: Mutex::new((size > 0).then_some(sender)),
         });
         let of = batch.clone();
         (batch, done, (0..size).map(move |index| Reply::Part(Part { of: of.clone(), index })))
@@ -209,6 +210,13 @@ mod tests {
         b.with(stored(5)).unwrap().tell();
         assert!(done.try_recv().is_ok());
         assert_eq!(offsets(&batch), [None, Some(5), Some(7)]);
+    }
+
+    #[test]
+    fn a_batch_of_nothing_is_done_at_once() {
+        let (_batch, mut done, mut replies) = Batch::new(0);
+        assert!(replies.next().is_none());
+        assert_eq!(done.try_recv(), Err(oneshot::error::TryRecvError::Closed));
     }
 
     #[test]

@@ -122,6 +122,9 @@ impl<E: Event> Producer<E> {
     /// Stores several events, each with an outcome of its own, as [`Producer::publish`] does;
     /// resolves when all have theirs.
     pub async fn publish_all(&self, events: &[(&E, TraceContext)]) -> Vec<Result<Receipt, Error>> {
+        if events.is_empty() {
+            return Vec::new();
+        }
         let began = Instant::now();
         let (batch, done, replies) = Batch::new(events.len());
         let (mut records, mut refused) = (Vec::with_capacity(events.len()), Vec::new());
