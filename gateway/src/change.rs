@@ -55,7 +55,7 @@ impl From<Failure> for Refused {
 pub(crate) struct Changing {
     store: Store,
     progress: Progress,
-    placing: Placing,
+    placing: Arc<Placing>,
     turns: Arc<Turns>,
     wait: Duration,
 }
@@ -71,7 +71,7 @@ struct Known {
 impl Changing {
     /// Remembers `max` orders for `max_age` at most; the store is waited for `wait` at most.
     pub fn new(
-        placing: &Placing,
+        placing: &Arc<Placing>,
         store: Store,
         progress: Progress,
         (max, max_age): (usize, Duration),

@@ -58,26 +58,28 @@ impl Lookup {
             tokio::task::yield_now().await;
             let Some(batch) = self.next() else { return };
             let ids: Vec<OrderId> = batch.iter().map(|(id, _)| *id).collect();
-            match self.store.placements(&ids).await {
-                Ok(found) => {
-                    for (id, sender) in batch {
-                        // Whoever is gone has no use for it.
-                        let _ = sender.send(Ok(found.get(&id).cloned()));
-                    }
+            for ((_, sender), answer) in batch.into_iter().zip(self.placements(&ids).await) {
+                // Whoever is gone has no use for it.
+                let _ = sender.send(answer);
+            }
+        }
+    }
+
+    /// How each of several orders was placed, with a question of their own.
+    pub async fn placements(&self, ids: &[OrderId]) -> Vec<Answer> {
+        match self.store.placements(ids).await {
+            Ok(found) => ids.iter().map(|id| Ok(found.get(id).cloned())).collect(),
+            // One that does not read must not stand in the way of the others.
+            Err(Error::Corrupt { .. }) if ids.len() > 1 => {
+                let mut answers = Vec::with_capacity(ids.len());
+                for id in ids {
+                    answers.push(self.store.placement(*id).await.map_err(Failure::from));
                 }
-                // One that does not read must not stand in the way of the others.
-                Err(Error::Corrupt { .. }) if batch.len() > 1 => {
-                    for (id, sender) in batch {
-                        let found = self.store.placement(id).await.map_err(Failure::from);
-                        let _ = sender.send(found);
-                    }
-                }
-                Err(error) => {
-                    let failure = Failure::from(error);
-                    for (_, sender) in batch {
-                        let _ = sender.send(Err(failure.clone()));
-                    }
-                }
+                answers
+            }
+            Err(error) => {
+                let failure = Failure::from(error);
+                ids.iter().map(|_| Err(failure.clone())).collect()
             }
         }
     }

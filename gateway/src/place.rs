@@ -1,5 +1,8 @@
 //! Placing orders: one order per idempotency key, accepted means stored.
 
+mod many;
+mod placed;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,9 +11,9 @@ use comanda_schemas::headers::error_chain;
 use comanda_schemas::{
     OrderEvent, OrderEventType, OrderId, ReadError, Registry, Timestamp, Topic, TraceContext,
 };
-use comanda_store::{OrderView, Recorded, Store, fingerprint};
+use comanda_store::{OrderView, Placement, Recorded, Store, fingerprint};
 use metrics::{Counter, counter};
-use tracing::{debug, warn};
+use tracing::warn;
 
 use crate::auth::Principal;
 use crate::failure::{Code, Failure};
@@ -22,49 +25,9 @@ use crate::metrics::PLACEMENTS_TOTAL;
 use crate::progress::Progress;
 use crate::publisher::Publisher;
 use crate::recent::{Ending, Entered, First, Outcome, Recent, Sighting, Stored};
+pub(crate) use placed::{Known, Placed, Refused, Shown};
 
-/// An order that is stored, and where.
-#[derive(Debug)]
-pub(crate) struct Placed {
-    pub order: OrderView,
-    pub receipt: Recorded,
-}
-
-/// Why an order was not placed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Refused {
-    /// The idempotency key was used for another order.
-    Conflict,
-    /// Something failed; whether the order is stored is for the code to say.
-    Failed(Failure),
-}
-
-/// A placement that is stored.
-#[derive(Debug, Clone)]
-pub(crate) struct Known {
-    /// When the gateway took the first request.
-    pub occurred_at: Timestamp,
-    pub at: Arc<Recorded>,
-    /// Whose order it is.
-    pub owner: Arc<str>,
-    /// Whether the request this answers is the one that placed it.
-    is_new: bool,
-}
-
-impl Known {
-    /// One that an earlier request placed.
-    pub fn again(occurred_at: Timestamp, at: Recorded, owner: &str) -> Self {
-        Self { occurred_at, at: Arc::new(at), owner: owner.into(), is_new: false }
-    }
-
-    /// The same, for another request.
-    pub fn repeated(self) -> Self {
-        Self { is_new: false, ..self }
-    }
-}
-
-/// Places orders. Clones share what is remembered.
-#[derive(Clone)]
+/// Places orders.
 pub(crate) struct Placing {
     publisher: Publisher,
     store: Store,
@@ -84,17 +47,21 @@ impl Placing {
         log: log::Parts,
         max_recent: usize,
         recent_age: Duration,
-    ) -> Self {
+    ) -> Arc<Self> {
         let recent = Arc::new(Recent::new(max_recent, recent_age));
         let (store, topic) = (log.store.clone(), log.names.name(Topic::Orders).into());
         let log = Log::start(log, recent.clone(), max_recent);
         let lookup = Lookup::new(store.clone());
         let accepted = counter!(PLACEMENTS_TOTAL, "outcome" => "accepted");
-        Self { publisher, store, lookup, registry, topic, recent, log, accepted }
+        Arc::new(Self { publisher, store, lookup, registry, topic, recent, log, accepted })
     }
 
     /// Places an order, or finds that the same request placed it before.
-    pub async fn place(&self, wanted: PlaceOrder, trace: TraceContext) -> Result<Placed, Refused> {
+    pub async fn place(
+        self: &Arc<Self>,
+        wanted: PlaceOrder,
+        trace: TraceContext,
+    ) -> Result<Placed, Refused> {
         let (id, is_keyed) = (wanted.order_id(), wanted.idempotency_key.is_some());
         let event = Arc::new(event(id, wanted));
         let outcome = if is_keyed {
@@ -103,26 +70,35 @@ impl Placing {
             let outcome = self.publish(&event, &trace).await;
             outcome.inspect(|known| self.recent.remember(id, known))
         };
+        let known = self.counted(outcome)?;
+        // By now an earlier one may have gone on.
+        let current = if known.is_new { None } else { self.current(id).await };
+        let placed = Placed::new(event, known);
+        Ok(match current {
+            Some(order) => Placed { order: Shown::Stored(order), ..placed },
+            None => placed,
+        })
+    }
+
+    /// Counts how a placement ended.
+    fn counted(&self, outcome: Outcome) -> Outcome {
         match &outcome {
             Ok(known) if known.is_new => self.accepted.increment(1),
             Ok(_) => count("repeated"),
             Err(Refused::Conflict) => count("IDEMPOTENCY_CONFLICT"),
             Err(Refused::Failed(failure)) => count(failure.code.as_str()),
         }
-        let known = outcome?;
-        if known.is_new {
-            debug!(order_id = %id, "order accepted");
-            return Ok(placed(event, known));
-        }
-        // By now it may have gone on. In a box, because it is large and seldom.
-        match Box::pin(self.store.order(id)).await {
-            Ok(Some(order)) => Ok(Placed { order, receipt: (*known.at).clone() }),
-            _ => Ok(placed(event, known)),
-        }
+        outcome
+    }
+
+    /// The order as the store has it, where it has it.
+    async fn current(&self, id: OrderId) -> Option<Box<OrderView>> {
+        // In a box, because it is large and seldom.
+        Box::pin(self.store.order(id)).await.ok().flatten().map(Box::new)
     }
 
     /// One order per key.
-    async fn settle(&self, event: &Arc<OrderEvent>, trace: TraceContext) -> Outcome {
+    async fn settle(self: &Arc<Self>, event: &Arc<OrderEvent>, trace: TraceContext) -> Outcome {
         let id = event.order_id;
         let print: Arc<str> = fingerprint(&event.customer_id, &event.order).into();
         match self.recent.enter(id, &print) {
@@ -131,27 +107,36 @@ impl Placing {
             Entered::Waiting(outcome) => outcome.await,
             Entered::First(first) => {
                 // Others may wait for it, and the event is on its way even if this client goes.
-                let settling = self.clone().settle_first(event.clone(), print, trace, first);
+                let settling = self.clone().settle_first(event.clone(), trace, first);
                 Lasting::new(settling).await.unwrap_or_else(|| Err(lost()))
             }
-            Entered::Full => match self.in_store(event).await? {
-                None => self.publish(event, &trace).await,
-                Some(earlier) if earlier.fingerprint == print => Ok(earlier.known),
-                Some(_) => Err(Refused::Conflict),
-            },
+            Entered::Full => self.settle_unseen(event, &trace, &print).await,
+        }
+    }
+
+    /// One order per key, as far as the store knows it.
+    async fn settle_unseen(
+        &self,
+        event: &OrderEvent,
+        trace: &TraceContext,
+        print: &Arc<str>,
+    ) -> Outcome {
+        match self.in_store(event).await? {
+            None => self.publish(event, trace).await,
+            Some(earlier) if earlier.fingerprint == *print => Ok(earlier.known),
+            Some(_) => Err(Refused::Conflict),
         }
     }
 
     async fn settle_first(
-        self,
+        self: Arc<Self>,
         event: Arc<OrderEvent>,
-        print: Arc<str>,
         trace: TraceContext,
         first: First,
     ) -> Outcome {
         let ending = match first.stored() {
             Some(ours) => self.decide(&event, &first, ours).await,
-            None => self.find_or_publish(&event, print, &trace, &first).await,
+            None => self.find_or_publish(&event, &trace, &first).await,
         };
         first.finish(ending)
     }
@@ -160,7 +145,6 @@ impl Placing {
     async fn find_or_publish(
         &self,
         event: &OrderEvent,
-        fingerprint: Arc<str>,
         trace: &TraceContext,
         first: &First,
     ) -> Ending {
@@ -173,20 +157,18 @@ impl Placing {
             Ok(Some(earlier)) => return Ending::Decided(earlier),
             Err(refused) => return Ending::Failed(refused),
         }
-        let known = match self.publish(event, trace).await {
-            Ok(known) => known,
-            Err(refused) if refused.leaves_doubt() => return Ending::Unknown(refused),
-            Err(refused) => return Ending::Failed(refused),
-        };
-        let ours = Stored { fingerprint, known };
-        if !self.publisher.has_log() {
-            return Ending::Decided(ours);
+        match written(first, self.publish(event, trace).await) {
+            Ok(ours) if self.publisher.has_log() => self.decide(event, first, ours).await,
+            Ok(ours) => Ending::Decided(ours),
+            Err(ending) => ending,
         }
-        self.decide(event, first, ours).await
     }
 
     /// Which record of the order is the first, now that `ours` is stored: the log decides.
     async fn decide(&self, event: &OrderEvent, first: &First, ours: Stored) -> Ending {
+        if self.is_first(first, &ours) {
+            return Ending::Decided(ours);
+        }
         let (partition, offset) = ours.place();
         if !self.log.passed(partition, offset).await {
             return Ending::Undecided(ours, undecided());
@@ -200,6 +182,15 @@ impl Placing {
             Ok(_) => Ending::Decided(ours),
             Err(_) => Ending::Undecided(ours, undecided()),
         }
+    }
+
+    /// Whether `ours` is known to be the first record of the order, without waiting or asking.
+    fn is_first(&self, first: &First, ours: &Stored) -> bool {
+        let (partition, offset) = ours.place();
+        // In this order: what stands before the mark was noted before the mark passed it.
+        self.log.has_passed(partition, offset)
+            && !self.log.is_before(partition, offset)
+            && first.sighting().is_none_or(|seen| seen.place() >= ours.place())
     }
 
     /// What the log has, as far as it was read, before a record or at all.
@@ -240,19 +231,23 @@ impl Placing {
     /// What the order store has.
     async fn in_store(&self, event: &OrderEvent) -> Result<Option<Stored>, Refused> {
         let found = self.lookup.placement(event.order_id).await.map_err(Refused::Failed)?;
-        Ok(found.map(|found| Stored {
-            fingerprint: found.fingerprint.into(),
-            // The id follows from the customer, too.
-            known: Known::again(found.receipt.timestamp, found.receipt, &event.customer_id),
-        }))
+        Ok(found.map(|found| of_store(event, found)))
     }
 
     async fn publish(&self, event: &OrderEvent, trace: &TraceContext) -> Outcome {
-        let at = self.write(event, trace).await;
-        let at = at.map_err(|error| Refused::Failed(Failure::from(&error)))?;
+        self.published(event, self.publisher.publish(event, trace).await)
+    }
+
+    /// What is known of an event that was to be stored.
+    fn published(
+        &self,
+        event: &OrderEvent,
+        told: Result<producer::Receipt, producer::Error>,
+    ) -> Outcome {
+        let receipt = told.map_err(|error| Refused::Failed(Failure::from(&error)))?;
         Ok(Known {
             occurred_at: event.occurred_at,
-            at: Arc::new(at),
+            at: Arc::new(self.wrote(receipt)),
             owner: event.customer_id.as_str().into(),
             is_new: true,
         })
@@ -264,10 +259,14 @@ impl Placing {
         event: &OrderEvent,
         trace: &TraceContext,
     ) -> Result<Recorded, producer::Error> {
-        let receipt = self.publisher.publish(event, trace).await?;
+        Ok(self.wrote(self.publisher.publish(event, trace).await?))
+    }
+
+    /// Notes where a record of ours stands.
+    fn wrote(&self, receipt: producer::Receipt) -> Recorded {
         let producer::Receipt { topic, partition, offset, timestamp } = receipt;
         self.log.wrote(partition, offset);
-        Ok(Recorded { topic, partition, offset, timestamp })
+        Recorded { topic, partition, offset, timestamp }
     }
 
     /// Where the placement of an order is stored, as long as that is remembered; `None` as well
@@ -289,11 +288,22 @@ impl Placing {
     }
 }
 
-/// The order as it was placed.
-fn placed(event: Arc<OrderEvent>, known: Known) -> Placed {
-    let event = OrderEvent { occurred_at: known.occurred_at, ..Arc::unwrap_or_clone(event) };
-    let receipt = Arc::unwrap_or_clone(known.at);
-    Placed { order: OrderView::placed(event, receipt.clone()), receipt }
+/// A record of this request that is stored, or else how the placement ends.
+fn written(first: &First, outcome: Outcome) -> Result<Stored, Ending> {
+    match outcome {
+        Ok(known) => Ok(Stored { fingerprint: first.fingerprint(), known }),
+        Err(refused) if refused.leaves_doubt() => Err(Ending::Unknown(refused)),
+        Err(refused) => Err(Ending::Failed(refused)),
+    }
+}
+
+/// What the order store has found of the order of `event`.
+fn of_store(event: &OrderEvent, found: Placement) -> Stored {
+    Stored {
+        fingerprint: found.fingerprint.into(),
+        // The id follows from the customer, too.
+        known: Known::again(found.receipt.timestamp, found.receipt, &event.customer_id),
+    }
 }
 
 fn count(outcome: &'static str) {
@@ -324,13 +334,6 @@ fn undecided() -> Refused {
     ))
 }
 
-impl Refused {
-    /// Whether the order may be stored all the same.
-    fn leaves_doubt(&self) -> bool {
-        matches!(self, Self::Failed(failure) if failure.code == Code::OutcomeUnknown)
-    }
-}
-
 /// The part of the gateway that knew is gone.
 pub(crate) fn lost() -> Refused {
     Refused::Failed(Failure::new(
@@ -339,3 +342,6 @@ pub(crate) fn lost() -> Refused {
          same idempotency key is safe",
     ))
 }
+
+#[cfg(test)]
+mod tests;

@@ -34,6 +34,17 @@ impl Publisher {
             Self::Instead(answer) => answer(event),
         }
     }
+
+    /// Stores several events, as [`Producer::publish_all`] does.
+    pub(crate) async fn publish_all(
+        &self,
+        events: &[(&OrderEvent, TraceContext)],
+    ) -> Vec<Result<Receipt, Error>> {
+        match self {
+            Self::Kafka(producer) => producer.publish_all(events).await,
+            Self::Instead(answer) => events.iter().map(|(event, _)| answer(event)).collect(),
+        }
+    }
 }
 
 impl From<Producer> for Publisher {

@@ -11,9 +11,10 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::producer::{DeliveryResult, ProducerContext};
 use rdkafka_sys::rd_kafka_msg_status_t as Status;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 
 use crate::Error;
+use crate::answers::{Answers, Outcome, Reply};
 use crate::metrics::{IN_FLIGHT_BYTES, IN_FLIGHT_RECORDS};
 
 /// Where the broker stored a record.
@@ -25,8 +26,18 @@ pub(crate) struct Stored {
 
 /// What waits for a delivery report: who asked, and the room it takes until then.
 pub(crate) struct Pending {
-    pub reply: oneshot::Sender<Result<Stored, Error>>,
-    pub _room: Room,
+    pub reply: Reply,
+    pub room: Room,
+}
+
+impl Pending {
+    /// Gives the room back and has the outcome told.
+    pub fn end(self, outcome: Outcome, answers: &Arc<Answers>) {
+        drop(self.room);
+        if let Some(telling) = self.reply.with(outcome) {
+            answers.tell(telling);
+        }
+    }
 }
 
 /// Counts what is in flight.
@@ -102,7 +113,7 @@ impl Drop for Room {
 }
 
 /// The client's callbacks.
-pub(crate) struct Context;
+pub(crate) struct Context(pub Arc<Answers>);
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
@@ -125,8 +136,7 @@ impl ProducerContext for Context {
             Ok(record) => Ok(Stored { partition: record.partition(), offset: record.offset() }),
             Err((error, record)) => Err(classify(error.clone(), status(record))),
         };
-        // The asker may have gone; the event is stored or not all the same.
-        let _ = pending.reply.send(outcome);
+        pending.end(outcome, &self.0);
     }
 }
 

@@ -3,22 +3,30 @@
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
-use comanda_schemas::{Encoder, Event, KafkaOptions, OrderEvent, Timestamp, TraceContext, headers};
+use comanda_schemas::headers::{self, EventHeaders};
+use comanda_schemas::{Encoder, Event, KafkaOptions, OrderEvent, Timestamp, TraceContext};
 use metrics::{Counter, Histogram, counter, histogram};
 use rdkafka::ClientConfig;
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::producer::{BaseRecord, Producer as _, ThreadedProducer};
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 use tracing::{error, warn};
+use uuid::Uuid;
+use uuid::fmt::Hyphenated;
 
-use crate::delivery::{Context, InFlight, Pending, Room, Stored};
+use crate::answers::{Answers, Batch, Outcome, Reply};
+use crate::delivery::{Context, InFlight, Pending, Stored};
+use crate::gathered::{Gathered, Record};
 use crate::metrics::{PUBLISH_SECONDS, PUBLISHED_TOTAL, REPLACED_TOTAL};
 use crate::{Error, Options};
 
 /// How much longer than librdkafka's own time-out a delivery report is waited for: it looks once a
 /// second for requests that are too old, and once a second for records.
 const REPORT_SLACK: Duration = Duration::from_secs(2);
+/// Bytes of a key.
+const KEY_LEN: usize = Hyphenated::LENGTH;
 
 /// Where and when an event was stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +59,8 @@ struct Inner<E> {
     topic: String,
     source: &'static str,
     in_flight: Arc<InFlight>,
+    gathered: Arc<Gathered>,
+    answers: Arc<Answers>,
     deadline: Duration,
     stored: Counter,
     seconds: Histogram,
@@ -69,7 +79,8 @@ impl<E: Event> Producer<E> {
         source: &'static str,
     ) -> KafkaResult<Self> {
         let config = options.client_config(kafka);
-        let client = Client::from_config_and_context(&config, Context)?;
+        let answers = Arc::<Answers>::default();
+        let client = Client::from_config_and_context(&config, Context(answers.clone()))?;
         let in_flight = InFlight::new(options.max_in_flight_records, options.max_in_flight_bytes);
         Ok(Self {
             inner: Arc::new(Inner {
@@ -79,6 +90,8 @@ impl<E: Event> Producer<E> {
                 topic,
                 source,
                 in_flight: Arc::new(in_flight),
+                gathered: Arc::default(),
+                answers,
                 deadline: Duration::from_millis(options.delivery_timeout_ms) + REPORT_SLACK,
                 stored: counter!(PUBLISHED_TOTAL, "outcome" => "stored"),
                 seconds: histogram!(PUBLISH_SECONDS),
@@ -91,7 +104,52 @@ impl<E: Event> Producer<E> {
     /// Dropping the future does not take the event back.
     pub async fn publish(&self, event: &E, trace: &TraceContext) -> Result<Receipt, Error> {
         let began = Instant::now();
-        let outcome = self.publish_inner(event, trace).await;
+        let (reply, answer) = oneshot::channel();
+        let outcome = match self.record(event, trace, Reply::One(reply)) {
+            Err(error) => Err(error),
+            Ok(record) => {
+                self.hand_over([record]);
+                match timeout(self.inner.deadline, answer).await {
+                    Ok(Ok(outcome)) => outcome,
+                    // The client was dropped under it, or no report came at all.
+                    Ok(Err(_)) | Err(_) => Err(Error::OutcomeUnknown(None)),
+                }
+            }
+        };
+        self.end(event, outcome, began)
+    }
+
+    /// Stores several events, each with an outcome of its own, as [`Producer::publish`] does;
+    /// resolves when all have theirs.
+    pub async fn publish_all(&self, events: &[(&E, TraceContext)]) -> Vec<Result<Receipt, Error>> {
+        if events.is_empty() {
+            return Vec::new();
+        }
+        let began = Instant::now();
+        let (batch, done, replies) = Batch::new(events.len());
+        let (mut records, mut refused) = (Vec::with_capacity(events.len()), Vec::new());
+        for (n, ((event, trace), reply)) in events.iter().zip(replies).enumerate() {
+            match self.record(event, trace, reply) {
+                Ok(record) => records.push(record),
+                Err(error) => refused.push((n, error)),
+            }
+        }
+        self.hand_over(records);
+        // Where that ends too early, some have no outcome.
+        let _ = timeout(self.inner.deadline, done).await;
+        let mut outcomes = batch.outcomes();
+        outcomes.resize_with(events.len(), || None);
+        for (n, error) in refused {
+            outcomes[n] = Some(Err(error));
+        }
+        let unknown = || Err(Error::OutcomeUnknown(None));
+        let outcomes = outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(unknown));
+        let ended = events.iter().zip(outcomes);
+        ended.map(|((event, _), outcome)| self.end(event, outcome, began)).collect()
+    }
+
+    /// The receipt of what was stored; counts and logs.
+    fn end(&self, event: &E, outcome: Outcome, began: Instant) -> Result<Receipt, Error> {
         match &outcome {
             Ok(_) => {
                 self.inner.stored.increment(1);
@@ -106,49 +164,47 @@ impl<E: Event> Producer<E> {
                 );
             }
         }
-        outcome
+        outcome.map(|stored| self.receipt(event, stored))
     }
 
-    async fn publish_inner(&self, event: &E, trace: &TraceContext) -> Result<Receipt, Error> {
+    /// The record of an event, where there is room for it.
+    fn record(&self, event: &E, trace: &TraceContext, reply: Reply) -> Result<Record, Error> {
         let value = self.inner.encoder.encode(event)?;
-        let key = event.order_id().to_string();
-        let room = self.inner.in_flight.enter((key.len() + value.len()) as u64)?;
-        let headers = headers::event_headers(event, self.inner.source, trace);
-        let at = event.occurred_at();
-        let answer = self.send(&key, &value, at, headers, room)?;
-        let stored = match tokio::time::timeout(self.inner.deadline, answer).await {
-            Ok(Ok(outcome)) => outcome?,
-            // The client was dropped under it, or no report came at all.
-            Ok(Err(_)) | Err(_) => return Err(Error::OutcomeUnknown(None)),
-        };
-        Ok(self.receipt(event, stored))
+        let room = self.inner.in_flight.enter((KEY_LEN + value.len()) as u64)?;
+        let headers = EventHeaders::new(event, self.inner.source, trace);
+        let pending = Box::new(Pending { reply, room });
+        Ok(Record { key: event.order_id(), value, at: event.occurred_at(), headers, pending })
     }
 
-    fn send(
-        &self,
-        key: &str,
-        value: &[u8],
-        at: Timestamp,
-        headers: rdkafka::message::OwnedHeaders,
-        room: Room,
-    ) -> Result<oneshot::Receiver<Result<Stored, Error>>, Error> {
-        let (reply, answer) = oneshot::channel();
-        let pending = Box::new(Pending { reply, _room: room });
+    /// Has records sent. They are on their way even if whoever wants them goes.
+    fn hand_over(&self, records: impl IntoIterator<Item = Record>) {
+        self.inner.answers.expect();
+        if let Some(duty) = self.inner.gathered.add(records) {
+            let producer = self.clone();
+            tokio::spawn(async move { duty.fulfil(|record| producer.send(record)).await });
+        }
+    }
+
+    fn send(&self, record: Record) {
+        let Record { key, value, at, headers, pending } = record;
+        let mut text = Uuid::encode_buffer();
         let record = BaseRecord::with_opaque_to(&self.inner.topic, pending)
-            .key(key)
-            .payload(value)
+            .key(&*key.as_uuid().hyphenated().encode_lower(&mut text))
+            .payload(&value)
             .timestamp(at.as_millis())
-            .headers(headers);
+            .headers(headers.to_headers());
         let client = self.client();
-        let Err((error, record)) = client.send(record) else { return Ok(answer) };
-        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::Fatal) {
-            return Err(self.refused(error));
-        }
-        // Nothing of it was sent: the next client takes it.
-        match self.replace(client).send(record) {
-            Ok(()) => Ok(answer),
-            Err((error, _)) => Err(self.refused(error)),
-        }
+        let Err((error, record)) = client.send(record) else { return };
+        let (error, record) = match error.rdkafka_error_code() {
+            // Nothing of it was sent: the next client takes it.
+            Some(RDKafkaErrorCode::Fatal) => match self.replace(client).send(record) {
+                Ok(()) => return,
+                Err(refused) => refused,
+            },
+            _ => (error, record),
+        };
+        let refused = self.refused(error);
+        record.delivery_opaque.end(Err(refused), &self.inner.answers);
     }
 
     /// What it means that a client did not take a record.
@@ -184,7 +240,8 @@ impl<E: Event> Producer<E> {
     fn replace(&self, failed: Arc<Client>) -> Arc<Client> {
         let mut current = self.inner.client.write().unwrap_or_else(|e| e.into_inner());
         if Arc::ptr_eq(&current, &failed) {
-            match Client::from_config_and_context(&self.inner.config, Context) {
+            let context = Context(self.inner.answers.clone());
+            match Client::from_config_and_context(&self.inner.config, context) {
                 Ok(client) => {
                     counter!(REPLACED_TOTAL).increment(1);
                     *current = Arc::new(client);

@@ -13,7 +13,7 @@ use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
-use crate::{Error, Options, Producer};
+use crate::{Error, Options, Producer, Receipt};
 
 type Cluster = MockCluster<'static, DefaultProducerContext>;
 
@@ -217,4 +217,109 @@ async fn beyond_the_bound_it_refuses_at_once() {
         }
     }
     assert_eq!(stored, 3);
+}
+
+/// Those with these keys.
+fn events(keys: std::ops::Range<usize>) -> Vec<OrderEvent> {
+    keys.map(|n| event(&n.to_string())).collect()
+}
+
+async fn publish_all(producer: &Producer, events: &[OrderEvent]) -> Vec<Result<Receipt, Error>> {
+    let traced: Vec<_> = events.iter().map(|event| (event, TraceContext::new_root())).collect();
+    producer.publish_all(&traced).await
+}
+
+#[tokio::test]
+async fn events_that_go_together_have_a_receipt_each() {
+    let (_cluster, kafka) = cluster();
+    let producer = start(&options(), &kafka);
+    let nothing = futures_util::poll!(Box::pin(publish_all(&producer, &[])));
+    assert!(matches!(nothing, std::task::Poll::Ready(none) if none.is_empty()), "it waits");
+    let events = events(0..200);
+    let receipts = publish_all(&producer, &events).await;
+    let mut placed: Vec<_> = events
+        .iter()
+        .zip(receipts)
+        .map(|(event, receipt)| {
+            let Receipt { topic, partition, offset, timestamp } = receipt.unwrap();
+            assert_eq!((topic.as_str(), timestamp), ("orders", millis(event.occurred_at)));
+            (partition, offset, event.order_id.to_string())
+        })
+        .collect();
+    let mut stored: Vec<_> = read(&kafka, 200)
+        .iter()
+        .map(|record| {
+            let key = std::str::from_utf8(record.key().unwrap()).unwrap().to_owned();
+            (record.partition(), record.offset(), key)
+        })
+        .collect();
+    placed.sort_unstable();
+    stored.sort_unstable();
+    assert_eq!(placed, stored);
+}
+
+fn millis(time: Timestamp) -> Timestamp {
+    Timestamp::from_millis(time.as_millis())
+}
+
+#[tokio::test]
+async fn of_a_batch_only_what_is_beyond_the_bound_is_refused() {
+    let (_cluster, kafka) = cluster();
+    let few = Options { max_in_flight_records: 3, ..options() };
+    let outcomes = publish_all(&start(&few, &kafka), &events(0..5)).await;
+    let told: Vec<bool> = outcomes.iter().map(Result::is_ok).collect();
+    assert_eq!(told, [true, true, true, false, false]);
+    assert!(matches!(outcomes[4], Err(Error::Overloaded { records: 3, .. })), "{outcomes:?}");
+    let size = Encoder::<OrderEvent>::new(7).encode(&event("5")).unwrap().len() as u64 + 36;
+    let small = Options { max_in_flight_bytes: 2 * size, ..options() };
+    let producer = start(&small, &kafka);
+    let outcomes = publish_all(&producer, &events(5..8)).await;
+    let told: Vec<bool> = outcomes.iter().map(Result::is_ok).collect();
+    assert_eq!(told, [true, true, false]);
+    assert!(producer.drain(Duration::ZERO).await, "the room is given back");
+    let outcomes = publish_all(&producer, &events(8..10)).await;
+    assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+}
+
+#[tokio::test]
+async fn a_batch_without_answers_says_of_each_what_is_known() {
+    let (cluster, kafka) = cluster();
+    let producer = start(&options(), &kafka);
+    publish_all(&producer, &events(0..20)).await;
+    cluster.broker_round_trip_time(1, Duration::from_secs(10)).unwrap();
+    let outcomes = publish_all(&producer, &events(20..40)).await;
+    assert_eq!(outcomes.len(), 20);
+    // Some were on their way; the others waited for those, and were never sent.
+    assert!(outcomes.iter().any(|outcome| matches!(outcome, Err(Error::OutcomeUnknown(_)))));
+    for outcome in outcomes {
+        let is_known = matches!(outcome, Err(Error::OutcomeUnknown(_) | Error::Unavailable(_)));
+        assert!(is_known, "{outcome:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_batch_that_was_never_sent_is_not_stored() {
+    let (cluster, kafka) = cluster();
+    cluster.broker_down(1).unwrap();
+    let outcomes = publish_all(&start(&options(), &kafka), &events(0..5)).await;
+    let is_away = |outcome: &_| matches!(outcome, Err(Error::Unavailable(_)));
+    assert!(outcomes.len() == 5 && outcomes.iter().all(is_away), "{outcomes:?}");
+}
+
+#[tokio::test]
+async fn what_is_published_is_stored_even_if_nobody_waits_for_it() {
+    let (_cluster, kafka) = cluster();
+    let producer = start(&options(), &kafka);
+    for n in 0..10 {
+        let (event, trace) = (event(&n.to_string()), TraceContext::new_root());
+        let mut publishing = Box::pin(producer.publish(&event, &trace));
+        assert!(futures_util::poll!(&mut publishing).is_pending());
+    }
+    let events = events(10..20);
+    let traced: Vec<_> = events.iter().map(|event| (event, TraceContext::new_root())).collect();
+    let mut publishing = Box::pin(producer.publish_all(&traced));
+    assert!(futures_util::poll!(&mut publishing).is_pending());
+    drop(publishing);
+    assert!(producer.drain(Duration::from_secs(10)).await);
+    assert_eq!(read(&kafka, 20).len(), 20);
 }

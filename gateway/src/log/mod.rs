@@ -54,6 +54,11 @@ impl Log {
         self.marks.wrote(partition, offset);
     }
 
+    /// Whether all records up to `offset` are known.
+    pub fn has_passed(&self, partition: i32, offset: i64) -> bool {
+        self.marks.next(partition).is_some_and(|next| offset < next)
+    }
+
     /// Waits until all records up to `offset` are known; whether it came to that.
     pub async fn passed(&self, partition: i32, offset: i64) -> bool {
         let Some(passing) = self.marks.passing(partition, offset) else { return true };

@@ -13,6 +13,7 @@
 
 mod input;
 mod output;
+mod payload;
 #[cfg(test)]
 mod tests;
 
@@ -28,7 +29,7 @@ use crate::documents::Document;
 use crate::failure::Failure;
 use crate::limits::Limits;
 use crate::schema::inputs::PlaceOrderInput;
-use crate::schema::mutation::{PlaceOrderPayload, place_order, place_orders};
+use crate::schema::mutation::{Payload, place_order, place_orders};
 use crate::schema::{Asker, House};
 use output::{Output, Writer, fields, json};
 
@@ -55,8 +56,8 @@ pub(crate) struct Plan {
 }
 
 enum Write {
-    One(Writer<PlaceOrderPayload>),
-    Many(Writer<Vec<PlaceOrderPayload>>),
+    One(Writer<Payload>),
+    Many(Writer<Vec<Payload>>),
 }
 
 /// What is to be placed.

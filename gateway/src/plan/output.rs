@@ -8,7 +8,6 @@ use serde::Serialize;
 
 use crate::input::{ErrorCode, UserError};
 use crate::receipt;
-use crate::schema::mutation::PlaceOrderPayload;
 use crate::schema::outputs::{
     Contact, FailureReason, Notification, NotificationStatus, Order, OrderEventType, OrderLine,
     OrderStatus, Payment, PaymentStatus, Receipt, TimelineEntry,
@@ -58,7 +57,7 @@ pub(super) fn json<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) {
 }
 
 /// A writer of a value without parts.
-fn leaf<T: 'static>(
+pub(super) fn leaf<T: 'static>(
     selected: &SelectionSet,
     write: impl Fn(&T, &mut Vec<u8>) + Send + Sync + 'static,
 ) -> Option<Writer<T>> {
@@ -66,7 +65,7 @@ fn leaf<T: 'static>(
 }
 
 /// A writer of an object: `part` makes those of its fields.
-fn object<T: 'static>(
+pub(super) fn object<T: 'static>(
     type_name: &str,
     selected: &SelectionSet,
     part: impl Fn(&Plain<'_>) -> Option<Writer<T>>,
@@ -140,11 +139,6 @@ macro_rules! objects {
 }
 
 objects! {
-    PlaceOrderPayload {
-        "order" => order,
-        "receipt" => receipt,
-        "errors" => errors,
-    }
     Order {
         "id" => id,
         "customerId" => customer_id,
@@ -236,11 +230,11 @@ leaves! {
     OrderEventType: symbol;
 }
 
-fn time(time: Timestamp, out: &mut Vec<u8>) {
+pub(super) fn time(time: Timestamp, out: &mut Vec<u8>) {
     json(&time.to_rfc3339(), out);
 }
 
-fn symbol<T: EnumType>(value: &T, out: &mut Vec<u8>) {
+pub(super) fn symbol<T: EnumType>(value: &T, out: &mut Vec<u8>) {
     let item = T::items().iter().find(|item| item.value == *value);
     json(item.expect("every value has a name").name, out);
 }

@@ -41,6 +41,16 @@ impl First {
         }
     }
 
+    /// Whether neither an earlier request nor the log has told anything of it.
+    pub fn is_fresh(&self) -> bool {
+        self.doubt.is_none() && self.sighting().is_none()
+    }
+
+    /// What it asks for.
+    pub fn fingerprint(&self) -> Arc<str> {
+        self.fingerprint.clone()
+    }
+
     /// The first record of the placement in the log, as far as that was read.
     pub fn sighting(&self) -> Option<Sighting> {
         self.recent.table().entries.get(&self.id)?.sighting.clone()

@@ -75,7 +75,7 @@ pub(super) async fn change(
     }
     match house.changing.change(principal, ask, asker.trace.child()).await {
         Ok(Changed { order, receipt }) => {
-            let receipt = Some(Receipt(receipt));
+            let receipt = Some(Receipt(receipt.into()));
             Ok(Answer { order: Some(order.into()), receipt, errors: Vec::new() })
         }
         Err(Refused::Wrong(errors, order)) => {

@@ -32,7 +32,7 @@ pub(crate) struct House {
     pub names: TopicNames,
     pub store: Store,
     pub progress: Progress,
-    pub placing: Placing,
+    pub placing: Arc<Placing>,
     pub changing: Changing,
     pub updates: Updates,
     pub rates: Arc<Rates>,

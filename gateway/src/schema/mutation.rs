@@ -1,7 +1,6 @@
 //! Placing and changing orders.
 
 use async_graphql::{Context, Object, SimpleObject};
-use futures_util::future::join_all;
 use metrics::counter;
 
 use super::change::{self, CancelOrderPayload, RetryPaymentPayload, UpdateOrderPayload};
@@ -12,7 +11,7 @@ use crate::auth::Principal;
 use crate::failure::{Code, Failure};
 use crate::input::{Ask, ErrorCode, PlaceOrder, UserError};
 use crate::metrics::PLACEMENTS_TOTAL;
-use crate::place::{Placed, Refused};
+use crate::place::{Placed, Refused, lost};
 
 /// The root of mutations.
 pub(crate) struct Mutation;
@@ -29,6 +28,12 @@ pub(crate) struct PlaceOrderPayload {
     pub errors: Vec<UserError>,
 }
 
+/// The same, before anything is made of it that nobody may ask for.
+pub(crate) enum Payload {
+    Placed(Placed),
+    Refused(Vec<UserError>),
+}
+
 /// Placing and changing orders. What is answered with a receipt is stored.
 #[Object]
 impl Mutation {
@@ -39,7 +44,8 @@ impl Mutation {
         context: &Context<'_>,
         #[graphql(desc = "The order.")] input: PlaceOrderInput,
     ) -> Result<PlaceOrderPayload, Failure> {
-        place_order(House::of(context), Asker::of(context), input).await
+        let payload = place_order(House::of(context), Asker::of(context), input).await?;
+        Ok(payload.into())
     }
 
     /// Places many orders, each with its own outcome, in the order of the inputs. Failures of the
@@ -51,7 +57,8 @@ impl Mutation {
         #[graphql(desc = "The orders, 100 at most where the gateway is not set up otherwise.")]
         inputs: Vec<PlaceOrderInput>,
     ) -> Result<Vec<PlaceOrderPayload>, Failure> {
-        place_orders(House::of(context), Asker::of(context), inputs).await
+        let payloads = place_orders(House::of(context), Asker::of(context), inputs).await?;
+        Ok(payloads.into_iter().map(PlaceOrderPayload::from).collect())
     }
 
     /// Changes an order. Before a charge, lines, payment method, contact and note can change, and
@@ -96,13 +103,20 @@ pub(crate) async fn place_order(
     house: &House,
     asker: &Asker,
     input: PlaceOrderInput,
-) -> Result<PlaceOrderPayload, Failure> {
+) -> Result<Payload, Failure> {
     let principal = asker.principal()?;
     house.rates.orders(principal, &asker.prepaid, 1)?;
-    match place(house, asker, principal, input, &["input"]).await {
-        Err(Refusal::Failed(failure)) => Err(failure),
-        Err(Refusal::Wrong(errors)) => Ok(PlaceOrderPayload::refused(errors)),
-        Ok(placed) => Ok(placed.into()),
+    let at = ["input"];
+    let refusal = match check(house, principal, input, &at) {
+        Err(refusal) => refusal,
+        Ok(wanted) => match house.placing.place(wanted, asker.trace.child()).await {
+            Ok(placed) => return Ok(Payload::Placed(placed)),
+            Err(refused) => Refusal::of(refused, &at),
+        },
+    };
+    match refusal {
+        Refusal::Failed(failure) => Err(failure),
+        Refusal::Wrong(errors) => Ok(Payload::Refused(errors)),
     }
 }
 
@@ -111,7 +125,7 @@ pub(crate) async fn place_orders(
     house: &House,
     asker: &Asker,
     inputs: Vec<PlaceOrderInput>,
-) -> Result<Vec<PlaceOrderPayload>, Failure> {
+) -> Result<Vec<Payload>, Failure> {
     let principal = asker.principal()?;
     let max = house.limits.max_batch;
     if inputs.len() > max {
@@ -119,18 +133,31 @@ pub(crate) async fn place_orders(
         return Err(Failure::new(Code::LimitExceeded, message));
     }
     house.rates.orders(principal, &asker.prepaid, inputs.len())?;
-    let placing = inputs.into_iter().enumerate().map(async |(n, input)| {
+    let (mut wanted, mut payloads) = (Vec::with_capacity(inputs.len()), Vec::new());
+    for (n, input) in inputs.into_iter().enumerate() {
         let n = n.to_string();
         let at = ["inputs", n.as_str()];
-        match place(house, asker, principal, input, &at).await {
-            Err(Refusal::Failed(failure)) => {
-                PlaceOrderPayload::refused(vec![UserError::of_failure(failure, &at)])
+        payloads.push(match check(house, principal, input, &at) {
+            Err(refusal) => Some(refusal.among_many(&at)),
+            Ok(good) => {
+                wanted.push((good, asker.trace.child()));
+                None
             }
-            Err(Refusal::Wrong(errors)) => PlaceOrderPayload::refused(errors),
-            Ok(placed) => placed.into(),
-        }
+        });
+    }
+    let mut placed = house.placing.place_all(wanted).await.into_iter();
+    let payloads = payloads.into_iter().enumerate().map(|(n, refused)| match refused {
+        Some(refused) => refused,
+        None => match placed.next().unwrap_or_else(|| Err(lost())) {
+            Ok(placed) => Payload::Placed(placed),
+            Err(refused) => {
+                let n = n.to_string();
+                let at = ["inputs", n.as_str()];
+                Refusal::of(refused, &at).among_many(&at)
+            }
+        },
     });
-    Ok(join_all(placing).await)
+    Ok(payloads.collect())
 }
 
 /// Why an order was not placed.
@@ -140,44 +167,54 @@ enum Refusal {
     Failed(Failure),
 }
 
-async fn place(
+/// What is wanted, where nothing is wrong with it and the principal may.
+fn check(
     house: &House,
-    asker: &Asker,
     principal: &Principal,
     input: PlaceOrderInput,
     at: &[&str],
-) -> Result<Placed, Refusal> {
+) -> Result<PlaceOrder, Refusal> {
     let refused = |outcome| counter!(PLACEMENTS_TOTAL, "outcome" => outcome).increment(1);
     if !principal.is_allowed(&input.customer_id) {
         refused(Code::Forbidden.as_str());
         let message = "the key or token does not allow orders of this customer";
         return Err(Refusal::Failed(Failure::new(Code::Forbidden, message)));
     }
-    let wanted = PlaceOrder::parse(input, at, house.limits.max_lines).map_err(|errors| {
+    PlaceOrder::parse(input, at, house.limits.max_lines).map_err(|errors| {
         refused("invalid");
         Refusal::Wrong(errors)
-    })?;
-    match house.placing.place(wanted, asker.trace.child()).await {
-        Ok(placed) => Ok(placed),
-        Err(Refused::Failed(failure)) => Err(Refusal::Failed(failure)),
-        Err(Refused::Conflict) => {
-            let path = [at, &["idempotencyKey"]].concat();
-            let message = "another order was placed with this idempotency key";
-            let error = UserError::new(ErrorCode::IdempotencyConflict, &path, message);
-            Err(Refusal::Wrong(vec![error]))
+    })
+}
+
+impl Refusal {
+    fn of(refused: Refused, at: &[&str]) -> Self {
+        match refused {
+            Refused::Failed(failure) => Self::Failed(failure),
+            Refused::Conflict => {
+                let path = [at, &["idempotencyKey"]].concat();
+                let message = "another order was placed with this idempotency key";
+                Self::Wrong(vec![UserError::new(ErrorCode::IdempotencyConflict, &path, message)])
+            }
         }
     }
-}
 
-impl PlaceOrderPayload {
-    fn refused(errors: Vec<UserError>) -> Self {
-        Self { order: None, receipt: None, errors }
+    /// The payload of the order at `at`, of several.
+    fn among_many(self, at: &[&str]) -> Payload {
+        Payload::Refused(match self {
+            Self::Failed(failure) => vec![UserError::of_failure(failure, at)],
+            Self::Wrong(errors) => errors,
+        })
     }
 }
 
-impl From<Placed> for PlaceOrderPayload {
-    fn from(placed: Placed) -> Self {
-        let receipt = Some(Receipt(placed.receipt));
-        Self { order: Some(placed.order.into()), receipt, errors: Vec::new() }
+impl From<Payload> for PlaceOrderPayload {
+    fn from(payload: Payload) -> Self {
+        match payload {
+            Payload::Refused(errors) => Self { order: None, receipt: None, errors },
+            Payload::Placed(placed) => {
+                let receipt = Some(Receipt(placed.receipt.clone()));
+                Self { order: Some(placed.view().into()), receipt, errors: Vec::new() }
+            }
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! Orders as GraphQL shows them.
 
+use std::sync::Arc;
+
 use async_graphql::{Enum, ID, Object, SimpleObject};
 use comanda_schemas::{FailureReason as Reason, NotificationEventType};
 use comanda_store::{NotificationView, OrderView, PaymentView, Recorded};
@@ -230,7 +232,7 @@ pub(crate) struct TimelineEntry {
 
 /// The type `Receipt`.
 #[derive(Debug, Clone)]
-pub(crate) struct Receipt(pub Recorded);
+pub(crate) struct Receipt(pub Arc<Recorded>);
 
 /// Where an event is stored on Kafka. Whoever has it knows that all in-sync replicas have the
 /// event.
@@ -281,7 +283,7 @@ impl From<OrderView> for Order {
             payment: view.payment.into(),
             notifications: view.notifications.into_iter().map(Notification::from).collect(),
             timeline: view.timeline.into_iter().map(TimelineEntry::from).collect(),
-            receipt: Receipt(view.receipt),
+            receipt: Receipt(view.receipt.into()),
         }
     }
 }
@@ -337,7 +339,7 @@ impl From<comanda_store::TimelineEntry> for TimelineEntry {
             at: entry.at.into(),
             detail: entry.detail,
             event_id: entry.event_id.to_string().into(),
-            receipt: Some(Receipt(entry.recorded)),
+            receipt: Some(Receipt(entry.recorded.into())),
         }
     }
 }
