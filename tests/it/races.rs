@@ -22,8 +22,8 @@ use serde_json::{Value, json};
 
 use crate::harness::graphql::{Gateway, order};
 use crate::harness::installation::Installation;
-use crate::harness::process::{self, ledger};
-use crate::harness::{self, eventually, postgres};
+use crate::harness::process::ledger;
+use crate::harness::{self, postgres};
 use crate::projectors::{has_read_all, open, reference};
 
 const LIMIT: Duration = Duration::from_secs(120);
@@ -75,16 +75,7 @@ async fn race(mut installation: Installation) {
         }
     }
     installation.consumed_whole(LIMIT).await;
-    let results = installation.events::<PaymentEvent>().await;
-    eventually("all is told", LIMIT, async || {
-        let told = installation.events::<NotificationEvent>().await.len();
-        (told >= results.len()).then_some(())
-    })
-    .await;
-
-    let audit = process::run(&installation.arguments(&["audit", "--json"])).await;
-    assert!(audit.status.success(), "{audit:#?}");
-    installation.has_no_dead_letters().await;
+    let (results, _) = installation.all_told(LIMIT).await;
     let events = installation.events::<OrderEvent>().await;
     check_rules(&events, &results);
     let ledger = ledger(&provider_url).await;

@@ -9,19 +9,17 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use comanda_sandbox::payment::{Attempt, Ledger, Outcome};
-use comanda_schemas::{
-    FailureReason, NotificationEvent, OrderEvent, PaymentEvent, PaymentEventType,
-};
+use comanda_schemas::{FailureReason, OrderEvent, PaymentEvent, PaymentEventType};
 use comanda_store::OrderStatus;
 use futures_util::{StreamExt as _, stream};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::{Value, json};
 
+use crate::harness;
 use crate::harness::graphql::{Gateway, order};
 use crate::harness::installation::Installation;
-use crate::harness::process::{self, Comanda, ledger};
-use crate::harness::{self, eventually};
+use crate::harness::process::{Comanda, ledger};
 use crate::projectors::{has_read_all, open};
 
 const PROCESSORS: usize = 2;
@@ -90,16 +88,8 @@ async fn every_order_is_paid_or_failed_as_the_providers_books_have_it() {
     installation.consumed_whole(DRAIN).await;
     assert!(processors.iter_mut().all(Comanda::is_running), "a processor gave up");
 
-    let results = installation.events::<PaymentEvent>().await;
-    eventually("all is told", DRAIN, async || {
-        let told = installation.events::<NotificationEvent>().await.len();
-        (told >= results.len()).then_some(())
-    })
-    .await;
-    let audit = process::run(&installation.arguments(&["audit", "--json"])).await;
-    assert!(audit.status.success(), "{audit:#?}");
-    assert_eq!(audit.json()["order_events"], json!(orders));
-    installation.has_no_dead_letters().await;
+    let (results, audit) = installation.all_told(DRAIN).await;
+    assert_eq!(audit["order_events"], json!(orders));
     let mails = reqwest::get(format!("{mailbox_url}/api/mails")).await.unwrap();
     let mails: Value = mails.json().await.unwrap();
     assert_eq!(mails["counts"]["received"], json!(orders), "a mail an order");

@@ -2,13 +2,13 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use comanda_producer as producer;
-use comanda_schemas::{KafkaOptions, Registry, RegistryOptions, TopicNames, TraceContext};
+use comanda_schemas::TraceContext;
 use comanda_store::{AnyEvent, Applied};
 use tempfile::TempDir;
 
 use super::*;
-use crate::log;
-use crate::samples::order;
+use crate::samples::{order, parts};
+use crate::{Parts, log};
 
 /// Writes to no Kafka. What the customer `gone` orders fails.
 struct Bench {
@@ -22,37 +22,6 @@ impl Bench {
     /// Remembers `max` placements.
     async fn new(max: usize) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let options = comanda_store::Options {
-            url: format!("sqlite://{}", folder.path().join("orders.db").display()),
-            max_connections: 2,
-            busy_timeout_ms: 5_000,
-            statement_timeout_ms: 5_000,
-            auto_migrate: true,
-        };
-        let store = Store::open(&options).await.unwrap();
-        let registry = RegistryOptions {
-            url: "http://127.0.0.1:9".into(),
-            username: String::new(),
-            password: Default::default(),
-            auto_register: false,
-            timeout_ms: 1_000,
-        };
-        let kafka = KafkaOptions {
-            brokers: "127.0.0.1:9".into(),
-            security_protocol: "plaintext".into(),
-            sasl_mechanism: String::new(),
-            sasl_username: String::new(),
-            sasl_password: Default::default(),
-            ssl_ca_location: String::new(),
-            properties: Default::default(),
-        };
-        let names = TopicNames {
-            prefix: String::new(),
-            orders: "orders".into(),
-            payments: "payments".into(),
-            notifications: "notifications".into(),
-            payment_reports: "payment-reports".into(),
-        };
         let written = Arc::<AtomicI64>::default();
         let next = written.clone();
         let write = move |event: &OrderEvent| match event.customer_id.as_str() {
@@ -65,10 +34,10 @@ impl Bench {
                 timestamp: event.occurred_at,
             }),
         };
+        let parts = parts(&folder, Publisher::Instead(Arc::new(write))).await;
+        let Parts { producer, store, registry, kafka, names, .. } = parts;
         let log = log::Parts { kafka, names, store: store.clone() };
-        let registry = Registry::new(&registry).unwrap();
-        let publisher = Publisher::Instead(Arc::new(write));
-        let placing = Placing::start(publisher, registry, log, max, Duration::from_secs(60));
+        let placing = Placing::start(producer, registry, log, max, Duration::from_secs(60));
         Self { placing, store, written, _folder: folder }
     }
 

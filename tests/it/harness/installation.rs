@@ -5,12 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use comanda_schemas::scan::{From, Scan, Step};
-use comanda_schemas::{Encoder, Event, OrderEvent, Stage, Topic, TopicNames};
+use comanda_schemas::{
+    Encoder, Event, NotificationEvent, OrderEvent, PaymentEvent, Stage, Topic, TopicNames,
+};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaResult;
 use rdkafka::message::OwnedMessage;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::{Message as _, TopicPartitionList};
+use serde_json::Value;
 
 use super::graphql::Gateway;
 use super::process::{self, Comanda};
@@ -74,6 +77,21 @@ impl Installation {
     pub fn use_store(&mut self, url: String) {
         self.set(format!("store.url={url}"));
         self.store_url = url;
+    }
+
+    /// Waits until each result has its notification, `limit` at the most; the results, and what the
+    /// audit says, which finds nothing lost or doubled. There are no dead letters.
+    pub async fn all_told(&self, limit: Duration) -> (Vec<PaymentEvent>, Value) {
+        let results = self.events::<PaymentEvent>().await;
+        eventually("all is told", limit, async || {
+            let told = self.events::<NotificationEvent>().await.len();
+            (told >= results.len()).then_some(())
+        })
+        .await;
+        let audit = process::run(&self.arguments(&["audit", "--json"])).await;
+        assert!(audit.status.success(), "{audit:#?}");
+        self.has_no_dead_letters().await;
+        (results, audit.json())
     }
 
     /// Starts the sandbox's payment provider, for what is started from now on; it, and its URL.

@@ -7,9 +7,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use comanda_schemas::{
-    FailureReason, NotificationEvent, OrderEvent, PaymentEvent, PaymentEventType,
-};
+use comanda_schemas::{FailureReason, OrderEvent, PaymentEvent, PaymentEventType};
 use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
 
@@ -17,7 +15,7 @@ use super::{CHARGED, DECLINED, installation};
 use crate::harness::graphql::{Gateway, order};
 use crate::harness::installation::Installation;
 use crate::harness::localstripe::{Intent, LocalStripe, Request};
-use crate::harness::process::{self, Comanda};
+use crate::harness::process::Comanda;
 use crate::harness::tools::{self, Tool};
 use crate::harness::{self, eventually};
 
@@ -82,18 +80,8 @@ async fn no_order_is_charged_twice_though_the_provider_ignores_keys_and_processo
     let placed = placing.await.unwrap();
     installation.consumed_whole(DRAIN).await;
     assert!(processors.iter_mut().all(|p| p.process.is_running()), "a processor gave up");
-    let results = installation.events::<PaymentEvent>().await;
-    eventually("all is told", DRAIN, async || {
-        let told = installation.events::<NotificationEvent>().await.len();
-        (told >= results.len()).then_some(())
-    })
-    .await;
-
-    let audit = process::run(&installation.arguments(&["audit", "--json"])).await;
-    assert!(audit.status.success(), "{audit:#?}");
-    let audit = audit.json();
+    let (results, audit) = installation.all_told(DRAIN).await;
     assert_eq!((&audit["order_events"], &audit["results"]), (&json!(orders), &json!(orders)));
-    installation.has_no_dead_letters().await;
     assert_eq!(installation.events::<OrderEvent>().await.len(), orders);
     let (requests, intents) = (stripe.requests(), stripe.intents().await);
     let again = Again::of(&requests, &killed);
