@@ -89,7 +89,9 @@ fn stripes_search_is_not_taken_for_a_fast_one() {
     let at = |url: &str, search_lag_ms| Payment::new(Options { search_lag_ms, ..options(url) });
     let refused = at("https://api.stripe.com", 59_999).unwrap_err().to_string();
     assert!(refused.contains("`search_lag_ms` must be at least 60000"), "{refused}");
+    assert!(at("https://API.Stripe.com", 59_999).is_err(), "hosts have no case");
     assert!(at("https://api.stripe.com", 60_000).is_ok());
+    assert!(at("http://127.0.0.1:1/api.stripe.com", 0).is_ok(), "a path is no host");
     assert!(at("http://127.0.0.1:1", 0).is_ok());
 }
 

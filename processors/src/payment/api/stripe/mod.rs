@@ -14,7 +14,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use comanda_schemas::{Currency, OrderEvent, OrderId};
-use reqwest::{Method, RequestBuilder};
+use reqwest::{Method, RequestBuilder, Url};
 
 use super::{Api, Charge, Failure, Found, Standing};
 use crate::payment::Options;
@@ -36,8 +36,7 @@ pub(super) struct Stripe(Http);
 
 impl Stripe {
     pub fn new(options: &Options) -> Result<Self, provider::Error> {
-        let is_stripes = options.provider_url.contains(".stripe.com");
-        if is_stripes && options.search_lag_ms < SEARCH_LAG_MS {
+        if is_stripes(&options.provider_url) && options.search_lag_ms < SEARCH_LAG_MS {
             return Err(provider::Error::Setting {
                 provider: options.provider.name().to_owned(),
                 setting: "search_lag_ms",
@@ -77,6 +76,12 @@ impl Stripe {
         found.retain(|intent| intent.metadata.order_id.as_ref() == Some(&order_id));
         Ok(found)
     }
+}
+
+/// Whether a URL leads to Stripe itself.
+fn is_stripes(url: &str) -> bool {
+    let url = Url::parse(url).ok();
+    url.as_ref().and_then(Url::host_str).is_some_and(|host| host.ends_with(".stripe.com"))
 }
 
 #[async_trait]
