@@ -114,11 +114,19 @@ impl<'a> Case<'a> {
 
     /// What is known of a request that may have been sent before.
     async fn sent_before(&self) -> Result<Option<End>, Stop> {
+        self.insist(|| async { known(self.look_up(Scope::Version).await) }).await
+    }
+
+    /// Asks until there is an answer, as often as a charge is tried.
+    async fn insist<T, A>(&self, ask: impl Fn() -> A) -> Result<T, Stop>
+    where
+        A: Future<Output = Result<T, Failure>>,
+    {
         let mut last = Failure::InProgress;
         for failures in 0..self.payment.max_attempts {
             self.pause(failures, Some(&last)).await;
-            last = match known(self.look_up(Scope::Version).await) {
-                Ok(end) => return Ok(end),
+            last = match ask().await {
+                Ok(answer) => return Ok(answer),
                 Err(failure @ Failure::Refused(_)) => return Err(failure.into()),
                 Err(failure) => failure,
             };
@@ -295,19 +303,15 @@ impl<'a> Case<'a> {
 
     /// What there is at the provider of the order, decided all of it. Earlier versions were handled
     /// before this call began, so what the search knows after its lag is all there is.
-    async fn earlier(&mut self) -> Result<Found, Stop> {
+    async fn earlier(&self) -> Result<Found, Stop> {
         let settles = self.begun + self.payment.search_lag;
-        let mut last = Failure::InProgress;
-        for failures in 0..self.payment.max_attempts {
-            self.pause(failures, Some(&last)).await;
-            last = match self.look_up_settled(Scope::Order, settles).await {
-                Ok(Found { order: Standing::Undecided, .. }) => Failure::InProgress,
-                Ok(found) => return Ok(found),
-                Err(failure @ Failure::Refused(_)) => return Err(failure.into()),
-                Err(failure) => failure,
-            };
-        }
-        Err(Stop::Unresolved(last))
+        let look_up = || async {
+            match self.look_up_settled(Scope::Order, settles).await? {
+                Found { order: Standing::Undecided, .. } => Err(Failure::InProgress),
+                found => Ok(found),
+            }
+        };
+        self.insist(look_up).await
     }
 
     /// `end`, unless the outcome was open and a look-up knows better or is not to be had.
