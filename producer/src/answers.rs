@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::Error;
 use crate::delivery::Stored;
+use crate::gathered::{Duty, Gathered};
 
 /// What became of a record.
 pub(crate) type Outcome = Result<Stored, Error>;
@@ -120,15 +121,9 @@ impl Telling {
 /// The outcomes of one moment.
 #[derive(Default)]
 pub(crate) struct Answers {
-    waiting: Mutex<Waiting>,
+    waiting: Arc<Gathered<Telling>>,
     /// Where those live who wait.
     runtime: OnceLock<Handle>,
-}
-
-#[derive(Default)]
-struct Waiting {
-    all: Vec<Telling>,
-    is_under_way: bool,
 }
 
 impl Answers {
@@ -138,48 +133,37 @@ impl Answers {
     }
 
     /// Has an outcome told, on any thread.
-    pub fn tell(self: &Arc<Self>, telling: Telling) {
+    pub fn tell(&self, telling: Telling) {
         let Some(runtime) = self.runtime.get() else { return telling.tell() };
-        let is_first = {
-            let mut waiting = lock(&self.waiting);
-            waiting.all.push(telling);
-            !std::mem::replace(&mut waiting.is_under_way, true)
-        };
-        if is_first {
-            runtime.spawn(Messenger(self.clone()));
-        }
-    }
-
-    fn tell_all(&self) {
-        loop {
-            let all = {
-                let mut waiting = lock(&self.waiting);
-                if waiting.all.is_empty() {
-                    waiting.is_under_way = false;
-                    return;
-                }
-                std::mem::take(&mut waiting.all)
-            };
-            all.into_iter().for_each(Telling::tell);
+        if let Some(duty) = self.waiting.add([telling]) {
+            runtime.spawn(Messenger(duty));
         }
     }
 }
 
 /// Tells all that there is to tell; also where its runtime ends before it has run.
-struct Messenger(Arc<Answers>);
+struct Messenger(Duty<Telling>);
+
+impl Messenger {
+    fn tell_all(&mut self) {
+        while let Some(all) = self.0.next() {
+            all.into_iter().for_each(Telling::tell);
+        }
+    }
+}
 
 impl Future for Messenger {
     type Output = ();
 
-    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
-        self.0.tell_all();
+    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+        self.tell_all();
         Poll::Ready(())
     }
 }
 
 impl Drop for Messenger {
     fn drop(&mut self) {
-        self.0.tell_all();
+        self.tell_all();
     }
 }
 

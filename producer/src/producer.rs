@@ -59,7 +59,7 @@ struct Inner<E> {
     topic: String,
     source: &'static str,
     in_flight: Arc<InFlight>,
-    gathered: Arc<Gathered>,
+    gathered: Arc<Gathered<Record>>,
     answers: Arc<Answers>,
     deadline: Duration,
     stored: Counter,
