@@ -250,10 +250,10 @@ impl Wiring {
         )?;
         let handle = engine.handle();
         self.readiness.add(name, move || {
-            handle
-                .is_ready()
-                .then_some(())
-                .ok_or_else(|| "has not joined its group, or can't commit".to_owned())
+            handle.is_ready().then_some(()).ok_or_else(|| match handle.standstill() {
+                Some(standstill) => standstill.reason,
+                None => "has not joined its group, or can't commit".to_owned(),
+            })
         });
         let shutdown = self.shutdown.clone();
         supervisor.run(name, async move { Ok(engine.run_until_stopped(shutdown).await?) });

@@ -3,10 +3,11 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::committer::Report;
-use super::run::Run;
+use super::committer::{Committer, Report};
+use super::run::{Run, stage};
 use super::transaction::Batch;
 use super::{Error, Processor, generation};
+use tracing::warn;
 
 /// Pause after an aborted transaction, doubled up to the maximum.
 const COMMIT_RETRY: Duration = Duration::from_millis(100);
@@ -43,21 +44,51 @@ impl<P: Processor> Run<P> {
             let finished = finished.unwrap_or_default();
             let batch = Batch { finished, notes: std::mem::take(&mut self.notes) };
             self.committing = Committing::Busy;
-            // It takes batches until it reports that it has failed.
-            let committer = self.committer.as_ref().ok_or(Error::Thread)?;
-            committer.send((batch, group)).map_err(|_| Error::Thread)?;
+            self.committer.as_mut().ok_or(Error::Thread)?.commit(batch, group)?;
         }
         Ok(())
     }
 
+    /// Takes the batch back that the committer had.
+    ///
     /// Notes have nothing that would tell whether they were written, and may be written twice.
-    fn put_back(&mut self, mut batch: Batch) {
+    fn put_back(&mut self) {
+        let Some(mut batch) = self.take_batch() else { return };
         batch.notes.append(&mut self.notes);
         self.notes = batch.notes;
         self.ledger.put_back(batch.finished);
     }
 
-    pub(super) fn committer_says(&mut self, report: Report) -> Result<(), Error> {
+    fn take_batch(&mut self) -> Option<Batch> {
+        self.committer.as_mut().and_then(Committer::take_batch)
+    }
+
+    /// Gives the committer up when its call does not return: the next one finds out what became of
+    /// its batch.
+    pub(super) fn watch_committer(&mut self) -> Result<(), Error> {
+        let Some(committer) = &mut self.committer else { return Ok(()) };
+        if committer.stuck_for() < self.shared.options.committer_limit() {
+            return Ok(());
+        }
+        let next = committer.number + 1;
+        warn!(
+            stage = stage::<P>(),
+            "a call of the transactional producer does not return; the producer is given up and \
+             replaced"
+        );
+        self.shared.meters.producers_abandoned.increment(1);
+        self.put_back();
+        self.committing = Committing::Opening;
+        self.state.commits.store(false, Ordering::Release);
+        self.committer = Some(Committer::spawn(self.committers.clone(), next)?);
+        Ok(())
+    }
+
+    pub(super) fn committer_says(&mut self, number: u64, report: Report) -> Result<(), Error> {
+        if self.committer.as_ref().map(|committer| committer.number) != Some(number) {
+            // One that was given up.
+            return Ok(());
+        }
         match report {
             Report::Opened(standings) => {
                 for standing in standings {
@@ -68,7 +99,9 @@ impl<P: Processor> Run<P> {
                 self.committing = Committing::Idle;
                 self.state.commits.store(true, Ordering::Release);
             }
-            Report::Committed(batch) => {
+            Report::Committed => {
+                let Some(batch) = self.take_batch() else { return Ok(()) };
+                self.state.progress.fetch_add(1, Ordering::AcqRel);
                 let meters = &self.shared.meters;
                 let now = Instant::now();
                 self.ledger.committed(&batch.finished, |read_at| {
@@ -81,8 +114,8 @@ impl<P: Processor> Run<P> {
                 self.commit_after = None;
                 self.state.commits.store(true, Ordering::Release);
             }
-            Report::Aborted(batch) => {
-                self.put_back(batch);
+            Report::Aborted => {
+                self.put_back();
                 // Once is not worth a word: a rebalance does it.
                 let again = self.commit_after.is_some();
                 self.state.commits.store(!again, Ordering::Release);
@@ -91,8 +124,8 @@ impl<P: Processor> Run<P> {
                 let pause = pause.min(COMMIT_RETRY_MAX);
                 self.commit_after = Some((Instant::now() + pause, pause));
             }
-            Report::InDoubt(batch) => {
-                self.put_back(batch);
+            Report::InDoubt => {
+                self.put_back();
                 self.committing = Committing::Opening;
                 self.state.commits.store(false, Ordering::Release);
             }

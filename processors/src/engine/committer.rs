@@ -4,10 +4,15 @@
 //! It commits one [`Batch`] at a time and reports what came of it. A producer that is lost is
 //! replaced, with a pause between two tries; then the broker is asked what is committed, because
 //! the transaction of its predecessor may have gone through after all.
+//!
+//! The loop watches it. A committer whose call does not return within a bound is given up, with its
+//! producer, which is destroyed on the committer's own thread should the call ever return; another
+//! committer opens the next producer under the same id, and the broker ends what the last one left
+//! open.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, sync_channel};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
@@ -17,95 +22,151 @@ use tracing::warn;
 
 use super::Error;
 use super::metrics::Meters;
+use super::run::Event;
 use super::standing::{Standing, committed};
 use super::transaction::{Batch, Failure, Names, Transactions};
+use super::watch::{Pulse, Watch};
 use crate::group::Context;
 
 /// Pause after a producer could not be opened, doubled up to the maximum.
 const OPEN_RETRY: Duration = Duration::from_millis(100);
 const OPEN_RETRY_MAX: Duration = Duration::from_secs(5);
 
-/// What the committer tells the loop.
+/// What the committer tells the loop. What it says of a batch is of the one that it was given last.
 #[derive(Debug)]
 pub(super) enum Report {
     /// Batches are taken from now on. This is where the group stands, to be heeded before the
     /// first: results that are committed already must not be written again.
     Opened(Vec<Standing>),
     /// The batch is committed.
-    Committed(Batch),
+    Committed,
     /// Nothing of the batch is committed; it can be tried again.
-    Aborted(Batch),
+    Aborted,
     /// Whether the batch is committed will be known with [`Report::Opened`].
-    InDoubt(Batch),
+    InDoubt,
     /// It can't go on; [`Report::Ended`] follows.
     Failed(Error),
-    /// The last word: it has let go of producer and consumer.
+    /// The last word: it has let go of its producer.
     Ended,
 }
 
 /// What the loop gives it: a batch, and the group's metadata of the moment at which it was taken.
-pub(super) type Work = (Batch, ConsumerGroupMetadata);
+type Work = (Arc<Batch>, ConsumerGroupMetadata);
 
-/// What a committer needs.
-pub(super) struct Committer<F> {
+/// What committers need.
+#[derive(Clone)]
+pub(super) struct Setup {
     pub stage: &'static str,
-    pub names: Names,
+    pub names: Arc<Names>,
     pub transactional_id: String,
     /// Configuration of the producer.
     pub producer: ClientConfig,
     /// Transaction time-out in that configuration.
     pub timeout: Duration,
-    pub consumer: Arc<BaseConsumer<Context>>,
+    /// The loop's, which may be gone before a committer is.
+    pub consumer: Weak<BaseConsumer<Context>>,
     pub meters: Arc<Meters>,
-    /// Takes the reports.
-    pub report: F,
+    /// Takes the reports, with the committer's number.
+    pub events: Sender<Event>,
+}
+
+/// A committer as the loop sees it; it ends when this is dropped.
+pub(super) struct Committer {
+    /// Tells its reports from those of an earlier one.
+    pub number: u64,
+    work: SyncSender<Work>,
+    /// The batch that it has.
+    batch: Option<Arc<Batch>>,
+    watch: Watch,
+}
+
+impl Committer {
+    /// Starts the thread.
+    pub fn spawn(setup: Setup, number: u64) -> Result<Self, Error> {
+        let (work, batches) = sync_channel(1);
+        let pulse = Pulse::default();
+        let watch = Watch::new(pulse.clone());
+        let thread = std::thread::Builder::new().name(format!("commit-{}", setup.stage));
+        let worker = Worker { setup, number, pulse };
+        thread.spawn(move || worker.run_to_end(&batches)).map_err(|_| Error::Thread)?;
+        Ok(Self { number, work, batch: None, watch })
+    }
+
+    /// Hands over a batch; only after it has reported on the last one.
+    pub fn commit(&mut self, batch: Batch, group: ConsumerGroupMetadata) -> Result<(), Error> {
+        let batch = Arc::new(batch);
+        self.batch = Some(batch.clone());
+        // It takes batches until it reports that it has failed.
+        self.work.send((batch, group)).map_err(|_| Error::Thread)
+    }
+
+    /// The batch that it had, on which it has reported, or will never.
+    pub fn take_batch(&mut self) -> Option<Batch> {
+        self.batch.take().map(Arc::unwrap_or_clone)
+    }
+
+    /// How long its present call has lasted.
+    pub fn stuck_for(&mut self) -> Duration {
+        self.watch.stuck_for()
+    }
 }
 
 /// Nobody sends batches any more.
 struct Closed;
 
-impl<F: Fn(Report) + Send + 'static> Committer<F> {
-    /// Starts the thread; it ends when the sender is dropped.
-    pub fn spawn(self) -> Result<SyncSender<Work>, Error> {
-        let (sender, batches) = sync_channel(1);
-        let thread = std::thread::Builder::new().name(format!("commit-{}", self.stage));
-        let run = move || {
-            // A loop that waits for a report would wait for ever.
-            let ran = catch_unwind(AssertUnwindSafe(|| self.run(&batches)));
-            if ran.is_err() {
-                (self.report)(Report::Failed(Error::Thread));
-            }
-            let Self { consumer, report, .. } = self;
-            drop(consumer);
-            report(Report::Ended);
-        };
-        thread.spawn(run).map_err(|_| Error::Thread)?;
-        Ok(sender)
+/// The thread's side.
+struct Worker {
+    setup: Setup,
+    number: u64,
+    pulse: Pulse,
+}
+
+impl Worker {
+    fn report(&self, report: Report) {
+        // The loop may have ended; then nobody wants to know.
+        let _ = self.setup.events.send(Event::Committer(self.number, report));
+    }
+
+    fn run_to_end(self, batches: &Receiver<Work>) {
+        // A loop that waits for a report would wait for ever.
+        let ran = catch_unwind(AssertUnwindSafe(|| self.run(batches)));
+        if ran.is_err() {
+            self.report(Report::Failed(Error::Thread));
+        }
+        self.report(Report::Ended);
     }
 
     fn run(&self, batches: &Receiver<Work>) {
+        let stage = self.setup.stage;
         loop {
             let (producer, standings) = match self.open(batches) {
                 Ok(Ok(opened)) => opened,
-                Ok(Err(error)) => return (self.report)(Report::Failed(error)),
+                Ok(Err(error)) => return self.report(Report::Failed(error)),
                 Err(Closed) => return,
             };
-            (self.report)(Report::Opened(standings));
+            self.report(Report::Opened(standings));
             loop {
                 let Ok((batch, group)) = batches.recv() else { return };
-                match producer.commit(&batch, &self.names, &group) {
-                    Ok(()) => (self.report)(Report::Committed(batch)),
+                let committed = {
+                    let _call = self.pulse.enter();
+                    producer.commit(&batch, &self.setup.names, &group)
+                };
+                // The loop takes it back from here on.
+                drop(batch);
+                match committed {
+                    Ok(()) => self.report(Report::Committed),
                     Err(Failure::Aborted(error)) => {
-                        warn!(stage = self.stage, %error, "transaction aborted; results are kept");
-                        (self.report)(Report::Aborted(batch));
+                        warn!(stage, %error, "transaction aborted; results are kept");
+                        self.report(Report::Aborted);
                     }
                     Err(Failure::Fenced(_)) => {
-                        return (self.report)(Report::Failed(self.fenced()));
+                        return self.report(Report::Failed(self.fenced()));
                     }
                     Err(Failure::ProducerLost(error)) => {
-                        warn!(stage = self.stage, %error, "transactional producer is replaced");
-                        self.meters.producers_replaced.increment(1);
-                        (self.report)(Report::InDoubt(batch));
+                        warn!(stage, %error, "transactional producer is replaced");
+                        self.setup.meters.producers_replaced.increment(1);
+                        self.report(Report::InDoubt);
+                        producer.discard();
                         break;
                     }
                 }
@@ -119,16 +180,19 @@ impl<F: Fn(Report) + Send + 'static> Committer<F> {
         &self,
         batches: &Receiver<Work>,
     ) -> Result<Result<(Transactions, Vec<Standing>), Error>, Closed> {
+        let stage = self.setup.stage;
         let mut pause = OPEN_RETRY;
         loop {
-            let (stage, meters) = (self.stage, self.meters.clone());
-            match Transactions::open(&self.producer, self.timeout, stage, meters) {
-                Ok(producer) => match self.standings() {
-                    Ok(standings) => return Ok(Ok((producer, standings))),
-                    Err(error) => {
-                        warn!(stage, %error, "committed offsets are not known yet");
-                    }
-                },
+            let opened = {
+                let _call = self.pulse.enter();
+                self.try_open()
+            };
+            match opened {
+                Ok((producer, Ok(standings))) => return Ok(Ok((producer, standings))),
+                Ok((producer, Err(error))) => {
+                    warn!(stage, %error, "committed offsets are not known yet");
+                    producer.discard();
+                }
                 Err(Failure::Fenced(_)) => return Ok(Err(self.fenced())),
                 Err(Failure::ProducerLost(error)) if is_final(&error) => {
                     let doing = "opening the transactional producer";
@@ -146,14 +210,24 @@ impl<F: Fn(Report) + Send + 'static> Committer<F> {
         }
     }
 
+    fn try_open(&self) -> Result<(Transactions, Result<Vec<Standing>, KafkaError>), Failure> {
+        let Setup { producer, timeout, stage, meters, .. } = &self.setup;
+        let producer = Transactions::open(producer, *timeout, stage, meters.clone())?;
+        self.pulse.beat();
+        let standings = self.standings();
+        Ok((producer, standings))
+    }
+
     fn standings(&self) -> Result<Vec<Standing>, KafkaError> {
-        let ours = self.consumer.assignment()?;
+        // Without a loop nobody asks.
+        let Some(consumer) = self.setup.consumer.upgrade() else { return Ok(Vec::new()) };
+        let ours = consumer.assignment()?;
         let ours: Vec<i32> = ours.elements().iter().map(|e| e.partition()).collect();
-        committed(&self.consumer, self.stage, &self.names.input, &ours)
+        committed(&consumer, self.setup.stage, &self.setup.names.input, &ours)
     }
 
     fn fenced(&self) -> Error {
-        Error::Fenced { transactional_id: self.transactional_id.clone() }
+        Error::Fenced { transactional_id: self.setup.transactional_id.clone() }
     }
 }
 

@@ -31,6 +31,9 @@ pub struct Options {
     pub session_timeout_ms: u64,
     /// After how long the broker aborts a transaction of a dead process, in milliseconds.
     pub transaction_timeout_ms: u64,
+    /// After how long the engine is started again in place when it has work in hand and nothing ends,
+    /// nothing is committed and nothing waits for a known reason, in milliseconds; 0 for never.
+    pub stall_ms: u64,
     /// How many of the last records are watched for dead letters; 0 for none.
     pub breaker_window_records: usize,
     /// Share of dead letters among them at which the engine stops, in percent.
@@ -62,6 +65,12 @@ impl Options {
 
     pub(super) fn transaction_timeout(&self) -> Duration {
         Duration::from_millis(self.transaction_timeout_ms)
+    }
+
+    /// How long one call of the committer may last before its producer is given up. By then the
+    /// broker has ended the transaction, so that nothing is lost with it.
+    pub(super) fn committer_limit(&self) -> Duration {
+        2 * self.transaction_timeout()
     }
 
     pub(super) fn consumer_config(&self, kafka: &KafkaOptions, name: &str) -> ClientConfig {

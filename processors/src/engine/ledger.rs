@@ -94,7 +94,7 @@ pub(super) enum Begun {
 
 /// What goes into one transaction. It comes back to the ledger, as [`Ledger::committed`] or with
 /// [`Ledger::put_back`], before the next one is taken.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Batch<T> {
     pub commits: Vec<Commit<T>>,
     /// Records in all commits.
@@ -102,7 +102,7 @@ pub(super) struct Batch<T> {
 }
 
 /// What is committed of one partition.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Commit<T> {
     pub partition: i32,
     epoch: u64,

@@ -34,6 +34,10 @@ pub const METADATA_BYTES: &str = "comanda_engine_metadata_bytes";
 pub const ABORTS_TOTAL: &str = "comanda_engine_aborts_total";
 /// Transactional producers replaced, because the last one could not be trusted any more (counter).
 pub const PRODUCERS_REPLACED_TOTAL: &str = "comanda_engine_producers_replaced_total";
+/// Transactional producers given up in the middle of a call that did not return (counter).
+pub const PRODUCERS_ABANDONED_TOTAL: &str = "comanda_engine_producers_abandoned_total";
+/// Restarts of the engine in place, because work stood still (counter).
+pub const RESTARTS_TOTAL: &str = "comanda_engine_restarts_total";
 /// Partitions that came or went, by `change`: `assigned`, `revoked`, `lost` (counter).
 pub const REBALANCED_TOTAL: &str = "comanda_engine_partitions_rebalanced_total";
 
@@ -57,6 +61,8 @@ pub(super) struct Meters {
     pub metadata_bytes: Histogram,
     pub aborts: Counter,
     pub producers_replaced: Counter,
+    pub producers_abandoned: Counter,
+    pub restarts: Counter,
 }
 
 impl Meters {
@@ -82,6 +88,8 @@ impl Meters {
             metadata_bytes: histogram!(METADATA_BYTES, "stage" => stage),
             aborts: counter!(ABORTS_TOTAL, "stage" => stage),
             producers_replaced: counter!(PRODUCERS_REPLACED_TOTAL, "stage" => stage),
+            producers_abandoned: counter!(PRODUCERS_ABANDONED_TOTAL, "stage" => stage),
+            restarts: counter!(RESTARTS_TOTAL, "stage" => stage),
         }
     }
 }

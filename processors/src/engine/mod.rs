@@ -15,6 +15,7 @@
 //!   calls of the producer
 //! - `breaker`: stops it when nearly every record fails
 //! - `instance`: a transactional id that survives restarts
+//! - `watch`: whether a thread returns from librdkafka; `watchdog`: whether work goes on at all
 
 mod breaker;
 mod commit;
@@ -39,8 +40,10 @@ mod task;
 #[cfg(test)]
 mod tests;
 mod transaction;
+mod watch;
+mod watchdog;
 
 pub use config::{MAX_MESSAGE_BYTES, Options};
 pub use error::Error;
 pub use processor::{HandlerError, Input, Outcome, Processor};
-pub use service::{Engine, Handle};
+pub use service::{Engine, Handle, Standstill};

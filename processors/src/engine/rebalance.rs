@@ -14,6 +14,7 @@ use super::ledger::Suspects;
 use super::metrics::REBALANCED_TOTAL;
 use super::run::{Run, stage};
 use super::standing::{Standing, committed, end};
+use super::task::Owned;
 use super::{Error, Processor};
 use crate::group::{self, Rebalance};
 
@@ -118,7 +119,7 @@ impl<P: Processor> Run<P> {
             };
             let suspects = Suspects { below, left: self.shared.options.in_hand() };
             self.ledger.assign(standing.partition, inherited, suspects);
-            self.owned.insert(standing.partition, Arc::default());
+            self.owned.insert(standing.partition, Arc::new(Owned::until(&self.gone)));
         }
         group::take_over(&self.consumer, &list, self.paused).map_err(failed)?;
         self.report_change("assigned", partitions);
@@ -146,6 +147,7 @@ impl<P: Processor> Run<P> {
     }
 
     fn report_change(&self, change: &'static str, partitions: &[i32]) {
+        self.state.progress.fetch_add(1, Ordering::AcqRel);
         counter!(REBALANCED_TOTAL, "stage" => stage::<P>(), "change" => change)
             .increment(partitions.len() as u64);
         info!(stage = stage::<P>(), change, ?partitions, "partitions");

@@ -16,7 +16,7 @@ const HEADER: usize = 48;
 type Part = Range<u32>;
 
 /// A consumed record.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Record {
     pub partition: i32,
     pub offset: i64,

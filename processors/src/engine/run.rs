@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
@@ -15,7 +15,7 @@ use tracing::{info, warn};
 
 use super::breaker::Breaker;
 use super::commit::Committing;
-use super::committer::{Committer, Report, Work};
+use super::committer::{self, Committer, Report};
 use super::handout::{Completion, Handout};
 use super::lanes::Lanes;
 use super::ledger::{Begun, Ledger};
@@ -24,6 +24,7 @@ use super::record::Record;
 use super::service::State;
 use super::task::{Finished, Job, Outgoing, Owned, Shared};
 use super::transaction::Names;
+use super::watch::Pulse;
 use super::{Error, Processor};
 use crate::group::{self, Closing, Context};
 
@@ -52,8 +53,8 @@ pub(super) enum Event {
     Finished(Vec<Completion>),
     /// A note is to be written. It comes before the end of its job.
     Note(Outgoing),
-    /// The committer has something to say.
-    Committer(Report),
+    /// The committer of this number has something to say.
+    Committer(u64, Report),
 }
 
 /// The loop and its state.
@@ -61,7 +62,8 @@ pub(super) struct Run<P: Processor> {
     pub(super) shared: Arc<Shared<P>>,
     pub(super) consumer: Arc<BaseConsumer<Context>>,
     /// `None` once the loop has ended.
-    pub(super) committer: Option<SyncSender<Work>>,
+    pub(super) committer: Option<Committer>,
+    pub(super) committers: committer::Setup,
     pub(super) committing: Committing,
     /// When an aborted batch may be tried again, and the pause that this is.
     pub(super) commit_after: Option<(Instant, Duration)>,
@@ -79,6 +81,9 @@ pub(super) struct Run<P: Processor> {
     breaker: Breaker,
     gauges_at: Instant,
     pub(super) shutdown: CancellationToken,
+    /// Cuts all calls off.
+    pub(super) gone: CancellationToken,
+    pulse: Pulse,
 }
 
 /// What a loop starts with.
@@ -93,37 +98,39 @@ pub(super) struct Setup {
     pub transactional_id: String,
     /// What others may know.
     pub state: Arc<State>,
+    /// Beats with each turn.
+    pub pulse: Pulse,
     /// Ends the loop.
     pub shutdown: CancellationToken,
+    /// Cuts its calls off when it is given up.
+    pub gone: CancellationToken,
 }
 
 impl<P: Processor> Run<P> {
     pub fn new(shared: Arc<Shared<P>>, setup: Setup) -> Result<Self, Error> {
-        let Setup { runtime, consumer, producer, transactional_id, state, shutdown } = setup;
+        let Setup { runtime, consumer, producer, transactional_id, .. } = setup;
+        let (state, pulse, shutdown, gone) = (setup.state, setup.pulse, setup.shutdown, setup.gone);
         let (sender, events) = mpsc::channel();
         let options = &shared.options;
         let consumer = Arc::new(consumer);
-        let committer = Committer {
+        let committers = committer::Setup {
             stage: stage::<P>(),
-            names: Names {
+            names: Arc::new(Names {
                 input: shared.input.clone(),
                 output: shared.output.clone(),
                 notes: shared.notes.clone(),
                 dead_letters: shared.dead_letters.clone(),
-            },
+            }),
             transactional_id,
             producer,
             timeout: options.transaction_timeout(),
-            consumer: consumer.clone(),
+            consumer: Arc::downgrade(&consumer),
             meters: shared.meters.clone(),
-            report: {
-                let sender = sender.clone();
-                // The loop may have ended; then nobody wants to know.
-                move |report| drop(sender.send(Event::Committer(report)))
-            },
+            events: sender.clone(),
         };
         Ok(Self {
-            committer: Some(committer.spawn()?),
+            committer: Some(Committer::spawn(committers.clone(), 0)?),
+            committers,
             committing: Committing::Opening,
             commit_after: None,
             breaker: Breaker::new(options.breaker_window_records, options.breaker_dead_percent),
@@ -141,34 +148,42 @@ impl<P: Processor> Run<P> {
             state,
             gauges_at: Instant::now(),
             shutdown,
+            gone,
+            pulse,
         })
     }
 
     pub fn run(mut self) -> Result<(), Error> {
-        // The last to have the consumer closes it: this, when all else has ended.
+        // Leaves the group at the very end.
         let closing = Closing { consumer: self.consumer.clone(), topic: self.shared.input.clone() };
         let ended = self.work();
         self.give_up();
-        let Self { committer, events, .. } = &mut self;
-        *committer = None;
+        let number = self.committer.take().map(|committer| committer.number);
         let until = Instant::now() + CLOSE;
-        while let Ok(event) = events.recv_timeout(until.saturating_duration_since(Instant::now())) {
-            if let Event::Committer(Report::Ended) = event {
-                drop(self);
-                drop(closing);
-                return ended;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            match self.events.recv_timeout(left) {
+                Ok(Event::Committer(of, Report::Ended)) if Some(of) == number => break,
+                Ok(_) => {}
+                Err(_) => {
+                    warn!(
+                        stage = stage::<P>(),
+                        "the committer waits for the broker, which will end its transaction"
+                    );
+                    break;
+                }
             }
         }
-        warn!(
-            stage = stage::<P>(),
-            "the committer waits for the broker, which will end its transaction"
-        );
+        drop(self);
+        drop(closing);
         ended
     }
 
     fn work(&mut self) -> Result<(), Error> {
         // Before reading anything: this ends what a predecessor of the same name left open.
         while self.committing == Committing::Opening && !self.shutdown.is_cancelled() {
+            self.pulse.beat();
+            self.watch_committer()?;
             self.await_event(IDLE_POLL)?;
         }
         if self.shutdown.is_cancelled() {
@@ -178,6 +193,8 @@ impl<P: Processor> Run<P> {
             .subscribe(&[&self.shared.input])
             .map_err(|source| Self::failed("subscribing", source))?;
         while !self.shutdown.is_cancelled() {
+            self.pulse.beat();
+            self.watch_committer()?;
             self.rebalance()?;
             self.take_events()?;
             self.check_breaker()?;
@@ -205,6 +222,8 @@ impl<P: Processor> Run<P> {
     fn leave(&mut self) -> Result<(), Error> {
         let leaving = self.wind_down(self.ledger.partitions().collect());
         while self.goes_on(&leaving) {
+            self.pulse.beat();
+            self.watch_committer()?;
             self.commit()?;
             self.await_event(BUSY_WAIT)?;
         }
@@ -221,6 +240,12 @@ impl<P: Processor> Run<P> {
             return;
         }
         self.gauges_at = Instant::now();
+        let (unfinished, waiting) = (self.ledger.unfinished(), self.lanes.waiting());
+        let pauses = self.shared.pauses.load(Ordering::Acquire);
+        let state = &self.state;
+        state.in_hand.store(self.ledger.records(), Ordering::Release);
+        state.calls.store(unfinished.saturating_sub(waiting + pauses), Ordering::Release);
+        state.finished.store(self.ledger.finished(), Ordering::Release);
         let meters = &self.shared.meters;
         meters.in_flight_records.set(self.ledger.unfinished() as f64);
         meters.in_flight_bytes.set(self.ledger.bytes() as f64);
@@ -268,7 +293,7 @@ impl<P: Processor> Run<P> {
                 self.notes.push(note);
                 Ok(())
             }
-            Event::Committer(report) => self.committer_says(report),
+            Event::Committer(number, report) => self.committer_says(number, report),
         }
     }
 
@@ -278,6 +303,7 @@ impl<P: Processor> Run<P> {
         if !self.ledger.finish(partition, done.epoch, done.offset, done.finished) {
             return;
         }
+        self.state.progress.fetch_add(1, Ordering::AcqRel);
         if let Some(dead) = dead {
             self.breaker.note(dead);
         }

@@ -1,8 +1,8 @@
 //! An engine as a service: what it needs, how it starts and stops.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime};
 
 use comanda_schemas::{Encoder, Event, KafkaOptions, Registry, TopicNames};
 use rdkafka::ClientConfig;
@@ -10,28 +10,55 @@ use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::BaseConsumer;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::instance::Instance;
 use super::look_back::LookBack;
 use super::metrics::Meters;
 use super::run::{Run, Setup};
 use super::task::Shared;
+use super::watch::Pulse;
+use super::watchdog::Watchdog;
 use super::{Error, Options, Processor};
 use crate::group::{self, Context};
 
 /// Wait between two tries to reach Kafka at start.
 const START_RETRY: Duration = Duration::from_secs(2);
 /// Limit of one question about the topic at start.
-const ASK: Duration = Duration::from_secs(5);
+const TOPIC_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often the watchdog looks.
+const LOOK: Duration = Duration::from_millis(500);
+/// How long a call into librdkafka may last while the engine stops; then its thread is left behind.
+const STOP_MAX: Duration = Duration::from_secs(10);
+/// Pause before a loop is started again, doubled up to the maximum while none lasts for
+/// [`RESTART_FORGET`].
+const RESTART: Duration = Duration::from_secs(1);
+const RESTART_MAX: Duration = Duration::from_secs(60);
+const RESTART_FORGET: Duration = Duration::from_secs(600);
 
 /// Runs one processor over its topic.
 pub struct Engine<P: Processor> {
+    parts: Arc<Parts<P>>,
+}
+
+/// What each run of the loop starts from.
+struct Parts<P: Processor> {
     shared: Arc<Shared<P>>,
     kafka: KafkaOptions,
-    instance: Instance,
     transactional_id: String,
+    /// Claimed for as long as a loop of ours runs.
+    _instance: Instance,
     state: Arc<State>,
+}
+
+/// One run of the loop, as the service sees it.
+#[derive(Clone)]
+struct Attempt {
+    /// Has the loop finish what it has begun and end.
+    stop: CancellationToken,
+    /// Cuts calls off: the loop is given up.
+    gone: CancellationToken,
+    pulse: Pulse,
 }
 
 /// What others may know of a running engine.
@@ -40,6 +67,31 @@ pub(super) struct State {
     pub joined: AtomicBool,
     pub commits: AtomicBool,
     pub paused: AtomicBool,
+    /// Grows with each record that ends and each batch that is committed.
+    pub progress: AtomicU64,
+    /// Records begun and not committed.
+    pub in_hand: AtomicUsize,
+    /// Calls under way, but for those that wait for a known reason.
+    pub calls: AtomicUsize,
+    /// Results that wait for a transaction.
+    pub finished: AtomicUsize,
+    /// What stands still.
+    standstill: Mutex<Option<Standstill>>,
+}
+
+/// That an engine stands still, though it has work to do.
+#[derive(Debug, Clone)]
+pub struct Standstill {
+    /// What is wrong.
+    pub reason: String,
+    /// When it was found.
+    pub since: SystemTime,
+}
+
+impl State {
+    fn standstill(&self) -> std::sync::MutexGuard<'_, Option<Standstill>> {
+        self.standstill.lock().unwrap_or_else(|e| e.into_inner())
+    }
 }
 
 /// A view of a running engine; cheap to clone.
@@ -49,9 +101,21 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Whether it has joined its group and can commit.
+    /// Whether it has joined its group and can commit, and does not stand still.
     pub fn is_ready(&self) -> bool {
-        self.state.joined.load(Ordering::Acquire) && self.state.commits.load(Ordering::Acquire)
+        self.state.joined.load(Ordering::Acquire)
+            && self.state.commits.load(Ordering::Acquire)
+            && self.state.standstill().is_none()
+    }
+
+    /// Why it stands still, where the watchdog found that it does; until work goes on.
+    pub fn standstill(&self) -> Option<Standstill> {
+        self.state.standstill().clone()
+    }
+
+    /// Records begun and not committed, as of the last quarter of a second.
+    pub fn in_hand(&self) -> usize {
+        self.state.in_hand.load(Ordering::Acquire)
     }
 
     /// Whether it has stopped fetching, because its window stays full.
@@ -88,43 +152,128 @@ impl<P: Processor> Engine<P> {
             group,
             options,
             meters: Arc::new(Meters::new(P::STAGE.as_str())),
+            pauses: AtomicUsize::new(0),
         };
-        Ok(Self {
-            shared: Arc::new(shared),
-            kafka,
-            instance,
-            transactional_id,
-            state: Arc::default(),
-        })
+        let (shared, state) = (Arc::new(shared), Arc::default());
+        let parts = Parts { shared, kafka, transactional_id, _instance: instance, state };
+        Ok(Self { parts: Arc::new(parts) })
     }
 
     /// A view that outlives the call to [`Engine::run_until_stopped`].
     pub fn handle(&self) -> Handle {
-        Handle { state: self.state.clone() }
+        Handle { state: self.parts.state.clone() }
     }
 
     /// Works until `shutdown`, then finishes what has begun, as far as it fits into the drain
     /// time, and commits it.
     ///
     /// Kafka is waited for as long as it takes. The loop has an OS thread of its own, because
-    /// polls and transactions block; calls run on the current tokio runtime.
+    /// polls and transactions block; calls run on the current tokio runtime. A loop that does not
+    /// return from librdkafka, or whose records stay where they are, is given up and started again
+    /// in place.
+    ///
+    /// Dropped before its end, it stops as at shutdown, on the loop's own thread.
     pub async fn run_until_stopped(self, shutdown: CancellationToken) -> Result<(), Error> {
+        let Self { parts } = self;
+        let mut pause = RESTART;
+        loop {
+            let began = Instant::now();
+            let attempt = Attempt {
+                stop: shutdown.child_token(),
+                gone: CancellationToken::new(),
+                pulse: Pulse::default(),
+            };
+            let _stop_when_dropped = attempt.stop.clone().drop_guard();
+            if let Some(ended) = parts.attempt(&attempt, &shutdown).await {
+                return ended;
+            }
+            attempt.gone.cancel();
+            if began.elapsed() > RESTART_FORGET {
+                pause = RESTART;
+            }
+            tokio::select! {
+                () = shutdown.cancelled() => return Ok(()),
+                () = tokio::time::sleep(pause) => {}
+            }
+            pause = (pause * 2).min(RESTART_MAX);
+        }
+    }
+}
+
+impl<P: Processor> Parts<P> {
+    /// Runs the loop once; `None` when it has to be started again.
+    async fn attempt(
+        self: &Arc<Self>,
+        attempt: &Attempt,
+        shutdown: &CancellationToken,
+    ) -> Option<Result<(), Error>> {
+        let stage = P::STAGE.as_str();
         let runtime = tokio::runtime::Handle::current();
-        let (ended, end) = oneshot::channel();
-        let thread = std::thread::Builder::new().name(format!("engine-{}", P::STAGE.as_str()));
+        let (ended, mut end) = oneshot::channel();
+        let thread = std::thread::Builder::new().name(format!("engine-{stage}"));
+        let (own, its) = (self.clone(), attempt.clone());
         let spawned = thread.spawn(move || {
             // A receiver that is gone has no use for the result.
-            let _ = ended.send(self.run(runtime, &shutdown));
+            let _ = ended.send(own.run(runtime, &its));
         });
-        spawned.map_err(|_| Error::Thread)?;
-        end.await.map_err(|_| Error::Thread)?
+        if spawned.is_err() {
+            return Some(Err(Error::Thread));
+        }
+        let options = &self.shared.options;
+        let limit = Duration::from_millis(options.stall_ms);
+        let mut dog = Watchdog::new(self.state.clone(), attempt.pulse.clone(), limit);
+        let trouble = loop {
+            tokio::select! {
+                ended = &mut end => return Some(ended.unwrap_or(Err(Error::Thread))),
+                () = tokio::time::sleep(LOOK) => {}
+            }
+            if shutdown.is_cancelled() {
+                if dog.turn_lasts_beyond(STOP_MAX) {
+                    warn!(
+                        stage,
+                        "stopping: a call into librdkafka does not return, its thread is left"
+                    );
+                    return Some(Ok(()));
+                }
+                continue;
+            }
+            match dog.look() {
+                Some(trouble) => break trouble,
+                None => *self.state.standstill() = None,
+            }
+        };
+        let reason = trouble.to_string();
+        error!(
+            stage,
+            reason,
+            in_hand = self.state.in_hand.load(Ordering::Acquire),
+            paused = self.state.paused.load(Ordering::Acquire),
+            commits = self.state.commits.load(Ordering::Acquire),
+            waiting = self.shared.pauses.load(Ordering::Acquire),
+            "the engine stands still; it is started again in place"
+        );
+        self.shared.meters.restarts.increment(1);
+        *self.state.standstill() = Some(Standstill { reason, since: SystemTime::now() });
+        attempt.stop.cancel();
+        let patience = options.drain() + STOP_MAX;
+        if let Ok(ended) = tokio::time::timeout(patience, end).await {
+            let ended = ended.unwrap_or(Err(Error::Thread));
+            if ended.is_err() {
+                return Some(ended);
+            }
+        } else {
+            warn!(stage, "the engine's thread does not end and is left behind");
+        }
+        for gauge in [&self.state.calls, &self.state.finished, &self.state.in_hand] {
+            gauge.store(0, Ordering::Release);
+        }
+        self.state.joined.store(false, Ordering::Release);
+        self.state.commits.store(false, Ordering::Release);
+        None
     }
 
-    fn run(
-        self,
-        runtime: tokio::runtime::Handle,
-        shutdown: &CancellationToken,
-    ) -> Result<(), Error> {
+    fn run(&self, runtime: tokio::runtime::Handle, attempt: &Attempt) -> Result<(), Error> {
+        let _turns = attempt.pulse.enter();
         let options = &self.shared.options;
         let config = options.consumer_config(&self.kafka, &self.shared.group);
         let consumer = create(&config).map_err(|source| Error::Kafka {
@@ -132,7 +281,7 @@ impl<P: Processor> Engine<P> {
             doing: "creating the consumer",
             source,
         })?;
-        if !self.wait_for_topic(&consumer, &runtime, shutdown) {
+        if !self.wait_for_topic(&consumer, &runtime, attempt) {
             return Ok(());
         }
         info!(
@@ -148,13 +297,13 @@ impl<P: Processor> Engine<P> {
             runtime,
             consumer,
             producer,
-            transactional_id: self.transactional_id,
-            state: self.state,
-            shutdown: shutdown.clone(),
+            transactional_id: self.transactional_id.clone(),
+            state: self.state.clone(),
+            pulse: attempt.pulse.clone(),
+            shutdown: attempt.stop.clone(),
+            gone: attempt.gone.clone(),
         };
-        let ended = Run::new(self.shared, setup)?.run();
-        drop(self.instance);
-        ended
+        Run::new(self.shared.clone(), setup)?.run()
     }
 
     /// Waits until the broker answers and has the topic; `false` when shutdown came first.
@@ -162,10 +311,11 @@ impl<P: Processor> Engine<P> {
         &self,
         consumer: &BaseConsumer<Context>,
         runtime: &tokio::runtime::Handle,
-        shutdown: &CancellationToken,
+        attempt: &Attempt,
     ) -> bool {
-        while !shutdown.is_cancelled() {
-            match group::has_topic(consumer, &self.shared.input, ASK) {
+        while !attempt.stop.is_cancelled() {
+            attempt.pulse.beat();
+            match group::has_topic(consumer, &self.shared.input, TOPIC_TIMEOUT) {
                 Ok(true) => return true,
                 Ok(false) => warn!(
                     stage = P::STAGE.as_str(),
@@ -179,7 +329,7 @@ impl<P: Processor> Engine<P> {
             }
             runtime.block_on(async {
                 tokio::select! {
-                    () = shutdown.cancelled() => {}
+                    () = attempt.stop.cancelled() => {}
                     () = tokio::time::sleep(START_RETRY) => {}
                 }
             });

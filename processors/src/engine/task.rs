@@ -2,6 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
@@ -41,10 +42,12 @@ pub(super) struct Shared<P: Processor> {
     pub group: String,
     pub options: Options,
     pub meters: Arc<Meters>,
+    /// Calls that wait for a known reason: before their next try, or for a schema or Kafka.
+    pub pauses: AtomicUsize,
 }
 
 /// An event to write in the transaction.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Outgoing {
     pub key: OrderId,
     pub value: Vec<u8>,
@@ -52,14 +55,14 @@ pub(super) struct Outgoing {
 }
 
 /// A dead letter to write in the transaction.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Letter {
     pub record: Record,
     pub headers: OwnedHeaders,
 }
 
 /// What a handled record leaves.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Finished {
     pub result: Option<Outgoing>,
     pub letter: Option<Box<Letter>>,
@@ -75,12 +78,19 @@ pub(super) struct Job {
 }
 
 /// A partition that is ours, as those who work on its records see it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Owned {
     /// Ends waits, and keeps new records out: the partition or the process is on its way out.
     pub winding_down: CancellationToken,
     /// Ends calls.
     pub gone: CancellationToken,
+}
+
+impl Owned {
+    /// One whose calls end with `gone` at the latest.
+    pub fn until(gone: &CancellationToken) -> Self {
+        Self { winding_down: CancellationToken::new(), gone: gone.child_token() }
+    }
 }
 
 /// How often a record was tried, and since when it fails.
@@ -219,7 +229,7 @@ impl<P: Processor> Shared<P> {
             }
             self.meters.retries.increment(1);
             let _counted = Counted::new(&self.meters.retrying_records);
-            let pause = wait(after, &job.owned.winding_down);
+            let pause = self.wait(after, &job.owned.winding_down);
             if is_held {
                 let news = news.unwrap_or_else(|| self.processor.news(&input.event));
                 tokio::select! {
@@ -246,11 +256,21 @@ impl<P: Processor> Shared<P> {
                         error = headers::error_chain(&error),
                         "the schema of a record can't be fetched yet"
                     );
-                    wait(pause, &job.owned.winding_down).await?;
+                    self.wait(pause, &job.owned.winding_down).await?;
                     pause = (pause * 2).min(ASK_AGAIN_MAX);
                 }
                 decoded => return Some(decoded),
             }
+        }
+    }
+
+    /// Waits, for a known reason; `None` when winding down came first.
+    async fn wait(&self, time: Duration, winding_down: &CancellationToken) -> Option<()> {
+        let _paused = Paused::new(&self.pauses);
+        tokio::select! {
+            biased;
+            () = winding_down.cancelled() => None,
+            () = tokio::time::sleep(time) => Some(()),
         }
     }
 
@@ -267,7 +287,7 @@ impl<P: Processor> Shared<P> {
                 Err(error) => {
                     let stage = P::STAGE.as_str();
                     warn!(stage, partition, offset, %error, "earlier records can't be read yet");
-                    wait(pause, &job.owned.winding_down).await?;
+                    self.wait(pause, &job.owned.winding_down).await?;
                     pause = (pause * 2).min(ASK_AGAIN_MAX);
                 }
             }
@@ -355,11 +375,18 @@ impl Drop for Counted<'_> {
     }
 }
 
-/// Waits; `None` when winding down came first.
-async fn wait(time: Duration, winding_down: &CancellationToken) -> Option<()> {
-    tokio::select! {
-        biased;
-        () = winding_down.cancelled() => None,
-        () = tokio::time::sleep(time) => Some(()),
+/// Counts a call that waits for a known reason.
+struct Paused<'a>(&'a AtomicUsize);
+
+impl<'a> Paused<'a> {
+    fn new(pauses: &'a AtomicUsize) -> Self {
+        pauses.fetch_add(1, Ordering::AcqRel);
+        Self(pauses)
+    }
+}
+
+impl Drop for Paused<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }

@@ -1,7 +1,7 @@
 //! The transactional producer: results and offsets in one transaction.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use comanda_schemas::{ClientLog, send_when_there_is_room};
 use rdkafka::config::FromClientConfigAndContext;
@@ -17,8 +17,6 @@ use super::ledger;
 use super::metrics::Meters;
 use super::task::{Finished, Letter, Outgoing};
 
-/// Limit of one try at the calls that may be repeated.
-const CALL: Duration = Duration::from_secs(30);
 /// Pause between two looks at what the broker has not taken yet. Not a poll: the producer has a
 /// thread for that, and the binding spins through the last millisecond of any poll's time-out.
 const DELIVERY: Duration = Duration::from_micros(200);
@@ -46,7 +44,7 @@ pub(super) struct Names {
 }
 
 /// What goes into one transaction.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Batch {
     /// Results and offsets.
     pub finished: ledger::Batch<Finished>,
@@ -75,8 +73,23 @@ impl Transactions {
         let producer = ThreadedProducer::from_config_and_context(config, ClientLog)
             .map_err(Failure::ProducerLost)?;
         let opened = Self { producer, stage, timeout, meters };
-        opened.producer.init_transactions(CALL).map_err(|error| opened.classify(error))?;
-        Ok(opened)
+        match opened.producer.init_transactions(timeout) {
+            Ok(()) => Ok(opened),
+            Err(error) => {
+                let failure = opened.classify(error);
+                opened.discard();
+                Err(failure)
+            }
+        }
+    }
+
+    /// Destroys the producer on a thread of its own, since that can take as long as a broker is
+    /// away.
+    pub fn discard(self) {
+        let thread = std::thread::Builder::new().name(format!("discard-{}", self.stage));
+        if let Err(error) = thread.spawn(move || drop(self)) {
+            warn!(%error, "no thread to destroy a producer on");
+        }
     }
 
     /// Writes the results and notes of `batch` and commits its offsets, all or nothing.
@@ -86,7 +99,7 @@ impl Transactions {
         names: &Names,
         group: &ConsumerGroupMetadata,
     ) -> Result<(), Failure> {
-        let began = Instant::now();
+        let (began, began_at) = (Instant::now(), SystemTime::now());
         match self.try_commit(batch, names, group) {
             Ok(()) => {
                 self.meters.transaction_seconds.record(began.elapsed());
@@ -96,7 +109,11 @@ impl Transactions {
             Err(error) => Err(match self.abort(error) {
                 // The broker shuts out the producer of a transaction that it timed out as it
                 // does one that another took the place of; only the latter can happen early.
-                Failure::Fenced(error) if began.elapsed() >= self.timeout => {
+                // The monotonic clock stands still while the machine is suspended.
+                Failure::Fenced(error)
+                    if began.elapsed().max(began_at.elapsed().unwrap_or_default())
+                        >= self.timeout =>
+                {
                     Failure::ProducerLost(error)
                 }
                 failure => failure,
@@ -139,7 +156,7 @@ impl Transactions {
         }
         // The generation in the metadata fences a batch of partitions that went in the meantime.
         if !commits.is_empty() {
-            self.retry(|| self.producer.send_offsets_to_transaction(&list, group, CALL))?;
+            self.retry(|| self.producer.send_offsets_to_transaction(&list, group, self.timeout))?;
         }
         // Any finite time-out can leave the client in doubt about the state.
         self.retry(|| self.producer.commit_transaction(Timeout::Never))

@@ -95,6 +95,7 @@ fn options() -> engine::Options {
         drain_ms: 500,
         session_timeout_ms: 6_000,
         transaction_timeout_ms: 10_000,
+        stall_ms: 0,
         breaker_window_records: 0,
         breaker_dead_percent: 90,
         compression: "none".into(),

@@ -76,7 +76,7 @@ impl Case {
     }
 }
 
-fn counted(metrics: &PrometheusHandle, name: &str) -> u64 {
+pub(super) fn counted(metrics: &PrometheusHandle, name: &str) -> u64 {
     let text = metrics.render();
     let line = text.lines().find(|line| line.starts_with(&format!("{name}{{")));
     line.map_or(0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())

@@ -4,10 +4,11 @@
 
 mod faults;
 mod handling;
+mod hangs;
 
 use std::collections::HashMap;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use comanda_schemas::scan::{From, Scan, Step};
@@ -38,6 +39,7 @@ fn options() -> Options {
         drain_ms: 2_000,
         session_timeout_ms: 6_000,
         transaction_timeout_ms: 10_000,
+        stall_ms: 0,
         breaker_window_records: 40,
         breaker_dead_percent: 90,
         compression: "none".into(),
@@ -58,6 +60,7 @@ struct Scripted {
     /// Whose events an earlier owner of the partition may have begun.
     suspects: Mutex<Vec<OrderId>>,
     news: tokio::sync::Notify,
+    hung: AtomicBool,
 }
 
 impl Processor for std::sync::Arc<Scripted> {
@@ -115,6 +118,7 @@ impl Processor for std::sync::Arc<Scripted> {
             "hold for news" if input.attempt == 1 => {
                 Outcome::Hold { after: Duration::from_secs(3_600), error, note: None }
             }
+            "hang once" if !self.hung.swap(true, Ordering::SeqCst) => std::future::pending().await,
             "retry for ever" => Outcome::Retry { after: Duration::from_millis(1), error },
             _ => {
                 tokio::time::sleep(Duration::from_millis(2)).await;
@@ -207,7 +211,12 @@ struct Bench {
 
 impl Bench {
     async fn new() -> Self {
-        let cluster = MockCluster::new(1).unwrap();
+        Self::on(1).await
+    }
+
+    /// On a cluster of so many brokers, the first of which leads every partition.
+    async fn on(brokers: i32) -> Self {
+        let cluster = MockCluster::new(brokers).unwrap();
         let names = TopicNames {
             prefix: String::new(),
             orders: "orders".into(),
@@ -217,6 +226,9 @@ impl Bench {
         };
         for topic in names.all() {
             cluster.create_topic(&topic, 2, 1).unwrap();
+            for partition in 0..2 {
+                cluster.partition_leader(&topic, partition, Some(1)).unwrap();
+            }
         }
         let server = MockServer::start().await;
         for (topic, id) in [("orders", 1), ("payments", 2), ("payment-reports", 3)] {
@@ -253,9 +265,17 @@ impl Bench {
     }
 
     fn engine(&self, processor: std::sync::Arc<Scripted>) -> Engine<std::sync::Arc<Scripted>> {
+        self.engine_with(options(), processor)
+    }
+
+    fn engine_with(
+        &self,
+        options: Options,
+        processor: std::sync::Arc<Scripted>,
+    ) -> Engine<std::sync::Arc<Scripted>> {
         let encoders = (Encoder::new(2), Encoder::new(3));
         let (kafka, registry) = (self.kafka.clone(), self.registry.clone());
-        Engine::new(options(), kafka, &self.names, registry, encoders, processor).unwrap()
+        Engine::new(options, kafka, &self.names, registry, encoders, processor).unwrap()
     }
 
     fn place(&self, event: &OrderEvent) {
