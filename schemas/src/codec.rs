@@ -138,13 +138,26 @@ impl WriterSchema {
     /// The parsed schema lives as long as the process: there are only as many as versions were
     /// ever registered, and the reader borrows it.
     pub fn parse(id: u32, json: &str) -> Result<Self, Box<apache_avro::Error>> {
+        Self::parse_with_references(id, json, &[])
+    }
+
+    /// As [`WriterSchema::parse`], for a schema that names types of other schemas: their texts,
+    /// each after those that it refers to itself.
+    pub fn parse_with_references(
+        id: u32,
+        json: &str,
+        references: &[String],
+    ) -> Result<Self, Box<apache_avro::Error>> {
         static LIMIT: Once = Once::new();
         LIMIT.call_once(|| {
             apache_avro::util::max_allocation_bytes(MAX_ALLOCATION);
         });
-        let schema: &'static Schema = Box::leak(Box::new(Schema::parse_str(json)?));
-        let reader = GenericDatumReader::builder(schema).human_readable(true).build()?;
-        Ok(Self { id, reader })
+        let (schema, references) = Schema::parse_str_with_list(json, references)?;
+        let schema: &'static Schema = Box::leak(Box::new(schema));
+        let references: &'static [Schema] = Box::leak(references.into_boxed_slice());
+        let schemata = references.iter().chain([schema]).collect();
+        let reader = GenericDatumReader::builder(schema).writer_schemata(schemata)?;
+        Ok(Self { id, reader: reader.human_readable(true).build()? })
     }
 
     /// Decodes one datum into JSON, whatever its schema. Off the hot path.

@@ -3,21 +3,24 @@
 //! Ids are resolved once at start; after that only a record with an id never seen before asks the
 //! registry, so an outage of it stops nobody. Failures are never remembered.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use schema_registry_converter::async_impl::schema_registry::{
-    SrSettings, get_schema_by_id, is_compatible_schema, perform_sr_call, post_schema,
+    SrSettings, get_referenced_schema, get_schema_by_id, is_compatible_schema, perform_sr_call,
+    post_schema,
 };
 use schema_registry_converter::error::SRCError;
 use schema_registry_converter::schema_registry_common::{
-    RawError, SchemaType, SrCall, SuppliedSchema,
+    RegisteredReference, RegisteredSchema, SchemaType, SrCall, SuppliedSchema,
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tracing::info;
+
+use answer::Answer;
 
 use crate::codec::{DecodeError, WriterSchema, split};
 use crate::{Topic, TopicNames};
@@ -45,7 +48,7 @@ type Cause = Box<dyn std::error::Error + Send + Sync>;
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
     /// It did not answer, or answered that it can't now; trying again can help.
-    #[error("schema registry at {url} is not available")]
+    #[error("schema registry at {url} (registry.url) is not available")]
     Unavailable {
         /// Its base URL.
         url: String,
@@ -68,7 +71,7 @@ pub enum RegistryError {
         message: String,
     },
     /// Any other refusal: authentication, an unknown schema type, a broken schema.
-    #[error("schema registry at {url} refused {what}")]
+    #[error("schema registry at {url} (registry.url) refused {what}")]
     Refused {
         /// Its base URL.
         url: String,
@@ -107,6 +110,9 @@ const REGISTER_AGAIN: Duration = Duration::from_millis(200);
 /// nodes a new id can be missing for a moment.
 const UNKNOWN_ID_ATTEMPTS: u32 = 8;
 
+/// Schemas that one schema may refer to, directly or not.
+const MAX_REFERENCES: usize = 1_000;
+
 /// Tells whether reading one record can still succeed, over several tries.
 #[derive(Debug, Default)]
 pub struct ReadTries {
@@ -140,6 +146,8 @@ pub struct Registry {
 
 struct Inner {
     url: String,
+    /// The same without the login that it may carry.
+    shown_url: String,
     settings: SrSettings,
     /// For the one call that the converter's client does not have.
     http: reqwest::Client,
@@ -154,9 +162,10 @@ impl Registry {
     /// A client; nothing is sent yet.
     pub fn new(options: &RegistryOptions) -> Result<Self, RegistryError> {
         let url = options.url.trim_end_matches('/').to_owned();
+        let shown_url = without_login(&url);
         let timeout = Duration::from_millis(options.timeout_ms);
         let refused = |source: Cause| RegistryError::Refused {
-            url: url.clone(),
+            url: shown_url.clone(),
             what: "the client's settings".into(),
             source,
         };
@@ -173,6 +182,7 @@ impl Registry {
         let auto_register = options.auto_register;
         let inner = Inner {
             url,
+            shown_url,
             settings,
             http,
             login,
@@ -233,7 +243,7 @@ impl Registry {
         let found = perform_sr_call(&self.inner.settings, call)
             .await
             .map_err(|e| self.error(subject, e))?;
-        found.id.ok_or_else(|| RegistryError::NotFound { what: subject.to_owned() })
+        found.id.ok_or_else(|| self.unavailable(answer::NotTheRegistry { status: 200 }))
     }
 
     /// Whether the bundled schema of `topic` may be registered under `subject`. A subject that is
@@ -250,30 +260,26 @@ impl Registry {
     /// Asks the registry to refuse, from now on, schemas of `subject` that are not compatible both
     /// ways with every version before.
     pub async fn require_full_compatibility(&self, subject: &str) -> Result<(), RegistryError> {
-        let url = &self.inner.url;
-        let what = format!("FULL_TRANSITIVE for {subject}");
-        let unavailable = |source: reqwest::Error| RegistryError::Unavailable {
-            url: url.clone(),
-            source: source.into(),
-        };
-        let mut request = self
+        let request = self
             .inner
             .http
-            .put(format!("{url}/config/{subject}"))
+            .put(format!("{}/config/{subject}", self.inner.url))
             .json(&serde_json::json!({ "compatibility": "FULL_TRANSITIVE" }));
-        if let Some((user, password)) = &self.inner.login {
-            request = request.basic_auth(user, Some(password.expose_secret()));
+        let request = match &self.inner.login {
+            Some((user, password)) => request.basic_auth(user, Some(password.expose_secret())),
+            None => request,
+        };
+        let answer = request.send().await.map_err(|error| self.unavailable(error))?;
+        let status = answer.status();
+        let body = answer.bytes().await.map_err(|error| self.unavailable(error))?;
+        if status.is_success() {
+            return answer::confirms_level(&body).then_some(()).ok_or_else(|| {
+                self.unavailable(answer::NotTheRegistry { status: status.as_u16() })
+            });
         }
-        let answer = request.send().await.map_err(unavailable)?;
-        match answer.error_for_status() {
-            Ok(_) => Ok(()),
-            Err(error) if error.status().is_some_and(|s| s.is_server_error()) => {
-                Err(unavailable(error))
-            }
-            Err(error) => {
-                Err(RegistryError::Refused { url: url.clone(), what, source: error.into() })
-            }
-        }
+        let what = format!("FULL_TRANSITIVE for {subject}");
+        let answer = Answer::read(status.as_u16(), answer::error_in(&body));
+        Err(self.refusal(&what, answer))
     }
 
     /// Decodes a record value with the schema that wrote it, fetched when its id is new.
@@ -321,30 +327,75 @@ impl Registry {
         let what = format!("schema id {id}");
         let found =
             get_schema_by_id(id, &self.inner.settings).await.map_err(|e| self.error(&what, e))?;
-        let schema = WriterSchema::parse(id, &found.schema)
+        let references = self.references(&found).await?;
+        let schema = WriterSchema::parse_with_references(id, &found.schema, &references)
             .map_err(|source| DecodeError::Schema { schema_id: id, source })?;
         Ok(self.remember(id, schema))
     }
 
-    /// Sorts the client's error by the status in the registry's answer; an error without an
-    /// answer is a failure to reach it.
-    fn error(&self, what: &str, error: SRCError) -> RegistryError {
-        let url = self.inner.url.clone();
-        let answer = std::error::Error::source(&error).and_then(|s| s.downcast_ref::<RawError>());
-        let Some(answer) = answer else {
-            return RegistryError::Unavailable { url, source: error.into() };
-        };
-        match status_in(&error.error) {
-            Some(404) => RegistryError::NotFound { what: what.to_owned() },
-            Some(409) => RegistryError::Incompatible {
-                subject: what.to_owned(),
-                message: answer.message.clone(),
-            },
-            Some(status) if status < 500 && status != 429 => {
-                RegistryError::Refused { url, what: what.to_owned(), source: error.into() }
-            }
-            _ => RegistryError::Unavailable { url, source: error.into() },
+    /// Texts of the schemas that `root` refers to, directly or not; each once, and after those
+    /// that it refers to itself.
+    async fn references(&self, root: &RegisteredSchema) -> Result<Vec<String>, RegistryError> {
+        enum Visit {
+            Enter(RegisteredReference),
+            Leave(String),
         }
+        let enter = |schema: &RegisteredSchema| {
+            schema.references.iter().rev().cloned().map(Visit::Enter).collect::<Vec<_>>()
+        };
+        let (mut stack, mut seen, mut texts) = (enter(root), HashSet::new(), Vec::new());
+        while let Some(visit) = stack.pop() {
+            let reference = match visit {
+                Visit::Leave(text) => {
+                    texts.push(text);
+                    continue;
+                }
+                Visit::Enter(reference) => reference,
+            };
+            if !seen.insert((reference.subject.clone(), reference.version)) {
+                continue;
+            }
+            if seen.len() > MAX_REFERENCES {
+                let source = format!("more than {MAX_REFERENCES} schemas are referred to").into();
+                let what = format!("schema {} of {}", reference.version, reference.subject);
+                return Err(RegistryError::Refused {
+                    url: self.inner.shown_url.clone(),
+                    what,
+                    source,
+                });
+            }
+            let what = format!("version {} of {}", reference.version, reference.subject);
+            let found = get_referenced_schema(&self.inner.settings, &reference).await;
+            let found = found.map_err(|e| self.error(&what, e))?;
+            stack.push(Visit::Leave(found.schema.clone()));
+            stack.extend(enter(&found));
+        }
+        Ok(texts)
+    }
+
+    /// What a failure of the client means. An error without an answer is a failure to reach the
+    /// registry.
+    fn error(&self, what: &str, error: SRCError) -> RegistryError {
+        match Answer::of(&error) {
+            Some(answer) => self.refusal(what, answer),
+            None => self.unavailable(error),
+        }
+    }
+
+    fn refusal(&self, what: &str, answer: Answer) -> RegistryError {
+        let what = what.to_owned();
+        match answer {
+            Answer::NotFound => RegistryError::NotFound { what },
+            Answer::Incompatible(message) => RegistryError::Incompatible { subject: what, message },
+            Answer::Refused(source) => {
+                RegistryError::Refused { url: self.inner.shown_url.clone(), what, source }
+            }
+            Answer::Unavailable(source) => self.unavailable(source),
+        }
+    }
+
+    fn unavailable(&self, source: impl Into<Cause>) -> RegistryError {
+        RegistryError::Unavailable { url: self.inner.shown_url.clone(), source: source.into() }
     }
 }
 
@@ -352,11 +403,18 @@ fn supplied(topic: Topic) -> SuppliedSchema {
     SuppliedSchema::new(None, SchemaType::Avro, topic.schema_json().to_owned())
 }
 
-/// The HTTP status, which the client tells only as words: "… failed with status 404 Not Found".
-fn status_in(words: &str) -> Option<u16> {
-    let (_, status) = words.split_once("with status ")?;
-    status.get(..3)?.parse().ok()
+/// A URL without the user and password that it may carry.
+fn without_login(url: &str) -> String {
+    let Ok(mut parsed) = url.parse::<reqwest::Url>() else { return url.to_owned() };
+    if parsed.username().is_empty() && parsed.password().is_none() {
+        return url.to_owned();
+    }
+    // These fail only for URLs that can't have a login, and this one has.
+    let _ = parsed.set_username("");
+    let _ = parsed.set_password(None);
+    parsed.as_str().trim_end_matches('/').to_owned()
 }
 
+mod answer;
 #[cfg(test)]
 mod tests;

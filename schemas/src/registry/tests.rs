@@ -90,6 +90,7 @@ async fn without_leave_to_register_a_schema_is_only_looked_up() {
         )
         .mount(&server)
         .await;
+    answer(&server, "/subjects/t.payments-value", 404, refusal(40401), 1).await;
     let registry = registry(&server.uri(), false);
     assert_eq!(registry.resolve(&names(), Topic::Orders).await.unwrap(), 3);
     let missing = registry.resolve(&names(), Topic::Payments).await.unwrap_err();
@@ -100,6 +101,7 @@ async fn without_leave_to_register_a_schema_is_only_looked_up() {
 async fn an_incompatible_schema_is_told_apart_from_a_refusal() {
     let server = MockServer::start().await;
     answer(&server, "/subjects/t.orders-value/versions", 409, refusal(409), 20).await;
+    answer(&server, "/subjects/t.orders-value", 404, refusal(40403), 20).await;
     answer(&server, "/subjects/t.payments-value/versions", 401, refusal(401), 1).await;
     let registry = registry(&server.uri(), true);
     let error = registry.resolve(&names(), Topic::Orders).await.unwrap_err();
@@ -141,4 +143,120 @@ async fn a_record_is_given_up_only_when_it_is_at_fault() {
     let error = registry.read::<Nothing>(&[0, 0, 0, 0, 6]).await.unwrap_err();
     assert!(matches!(error, ReadError::Decode(DecodeError::Schema { schema_id: 6, .. })));
     assert!(!ReadTries::default().again_after(&error));
+}
+
+/// What an ingress answers for a path that it does not route, or while no registry is behind it.
+async fn page(server: &MockServer, status: u16) {
+    Mock::given(wiremock::matchers::any())
+        .respond_with(ResponseTemplate::new(status).set_body_string("<html>404 not found</html>"))
+        .mount(server)
+        .await;
+}
+
+#[tokio::test]
+async fn a_404_that_is_not_the_registrys_says_nothing_about_a_schema() {
+    for status in [404, 400, 405, 409, 422, 502] {
+        let server = MockServer::start().await;
+        page(&server, status).await;
+        let registry = registry(&server.uri(), false);
+        let error = registry.read::<Nothing>(EMPTY).await.unwrap_err();
+        let mut tries = ReadTries::default();
+        assert!((0..100).all(|_| tries.again_after(&error)), "{status}: {error:?}");
+        let subject = names().subject(Topic::Orders);
+        let error = registry.is_compatible(&subject, Topic::Orders).await.unwrap_err();
+        assert!(error.is_retriable(), "{status}: {error:?}");
+        assert!(crate::headers::error_chain(&error).contains("registry.url"), "{error:?}");
+        let error = registry.resolve(&names(), Topic::Orders).await.unwrap_err();
+        assert!(error.is_retriable(), "{status}: {error:?}");
+        let error = registry.require_full_compatibility(&subject).await.unwrap_err();
+        assert!(error.is_retriable(), "{status}: {error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_with_status_200_confirms_nothing() {
+    let server = MockServer::start().await;
+    page(&server, 200).await;
+    let registry = registry(&server.uri(), false);
+    let subject = names().subject(Topic::Orders);
+    assert!(registry.is_compatible(&subject, Topic::Orders).await.unwrap_err().is_retriable());
+    assert!(registry.lookup(&subject, Topic::Orders).await.unwrap_err().is_retriable());
+    assert!(registry.require_full_compatibility(&subject).await.unwrap_err().is_retriable());
+    let server = MockServer::start().await;
+    answer(&server, "/subjects/t.orders-value", 200, serde_json::json!({}), 1).await;
+    let registry = self::registry(&server.uri(), false);
+    assert!(registry.lookup(&subject, Topic::Orders).await.unwrap_err().is_retriable());
+}
+
+#[tokio::test]
+async fn a_schema_is_read_with_those_that_it_refers_to() {
+    #[derive(Debug, PartialEq, serde::Deserialize)]
+    struct Inner {
+        n: i64,
+    }
+    #[derive(Debug, PartialEq, serde::Deserialize)]
+    struct Middle {
+        inner: Inner,
+    }
+    #[derive(Debug, PartialEq, serde::Deserialize)]
+    struct Outer {
+        a: Middle,
+        b: Inner,
+    }
+    let server = MockServer::start().await;
+    let record = |name: &str, fields: serde_json::Value| {
+        let schema = serde_json::json!({
+            "type": "record", "name": name, "namespace": "n", "fields": fields
+        });
+        schema.to_string()
+    };
+    let refers =
+        |subject: &str| serde_json::json!({ "name": "x", "subject": subject, "version": 1 });
+    let outer = serde_json::json!({
+        "schema": record("Outer", serde_json::json!([
+            { "name": "a", "type": "n.Middle" }, { "name": "b", "type": "n.Inner" },
+        ])),
+        "references": [refers("middle"), refers("inner")],
+    });
+    let middle = serde_json::json!({
+        "subject": "middle", "version": 1, "id": 6,
+        "schema": record("Middle", serde_json::json!([{ "name": "inner", "type": "n.Inner" }])),
+        "references": [refers("inner")],
+    });
+    let inner = serde_json::json!({
+        "subject": "inner", "version": 1, "id": 7,
+        "schema": record("Inner", serde_json::json!([{ "name": "n", "type": "long" }])),
+    });
+    let schemas = [
+        ("/schemas/ids/5", outer),
+        ("/subjects/middle/versions/1", middle),
+        ("/subjects/inner/versions/1", inner),
+    ];
+    answer(&server, "/subjects/inner/versions/1", 503, refusal(50_302), 1).await;
+    for (at, schema) in schemas {
+        answer(&server, at, 200, schema, 2).await;
+    }
+    let registry = registry(&server.uri(), true);
+    let value = [0, 0, 0, 0, 5, 2, 4];
+    let away = registry.read::<Outer>(&value).await.unwrap_err();
+    assert!(ReadTries::default().again_after(&away), "{away:?}");
+    let read = registry.read::<Outer>(&value).await.unwrap();
+    assert_eq!(read, Outer { a: Middle { inner: Inner { n: 1 } }, b: Inner { n: 2 } });
+    let json = registry.read_json(&value).await.unwrap();
+    assert_eq!(json, serde_json::json!({ "a": { "inner": { "n": 1 } }, "b": { "n": 2 } }));
+}
+
+#[tokio::test]
+async fn a_login_in_the_registrys_url_is_in_no_error() {
+    let registry = Registry::new(&RegistryOptions {
+        url: "http://ana:secret@127.0.0.1:1/base/".into(),
+        username: String::new(),
+        password: String::new().into(),
+        auto_register: true,
+        timeout_ms: 500,
+    });
+    let error = registry.unwrap().read::<Nothing>(EMPTY).await.unwrap_err();
+    let text = crate::headers::error_chain(&error);
+    assert!(text.contains("http://127.0.0.1:1/base"), "{text}");
+    assert!(!text.contains("secret") && !text.contains("ana"), "{text}");
 }
