@@ -157,6 +157,16 @@ pub enum Role {
 impl Role {
     /// All of them.
     pub const ALL: [Role; 4] = [Role::Gateway, Role::Payment, Role::Notifier, Role::Projector];
+
+    /// Name in `/readyz`, logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Role::Gateway => "gateway",
+            Role::Payment => "payment",
+            Role::Notifier => "notifier",
+            Role::Projector => "projector",
+        }
+    }
 }
 
 /// A part of the sandbox.

@@ -5,18 +5,23 @@ mod audit;
 mod cli;
 mod commands;
 mod config;
+mod exit;
+mod kafka_watch;
 mod output;
 mod points;
 mod progress;
+mod readiness;
 mod roles;
 mod samples;
 mod sandbox;
 mod signals;
 mod store;
+mod supervisor;
 mod telemetry;
 mod topics;
 mod watchdog;
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -30,15 +35,14 @@ use config::Loaded;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    match run(Cli::parse()).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("comanda: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    exit::with(async {
+        let Err(error) = run(cli).await else { return 0 };
+        // Who does not read it has the code.
+        let _ = writeln!(io::stderr(), "comanda: {error:#}");
+        exit::FAILURE
+    })
 }
 
 async fn run(cli: Cli) -> Result<()> {

@@ -1,121 +1,47 @@
-//! From settings to running roles, and their supervision.
+//! From settings to running roles.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use comanda_gateway as gateway;
 use comanda_processors::{engine, notifier, payment, projector};
 use comanda_producer::Producer;
-use comanda_schemas::{
-    ClientLog, Encoder, Event, PaymentReport, Registry, Topic, TopicNames, headers,
-};
+use comanda_schemas::{Encoder, Event, PaymentReport, Registry, Topic, TopicNames, headers};
 use comanda_store::Store;
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use tokio::sync::OnceCell;
-use tokio::task::JoinSet;
+use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
-use crate::admin::Readiness;
 use crate::cli::Role;
 use crate::config::Settings;
-use crate::{store, watchdog};
+use crate::readiness::Readiness;
+use crate::supervisor::{Crew, Misconfigured, Supervisor, Verdict};
+use crate::{kafka_watch, store, watchdog};
 
-/// Wait between two tries to reach the registry at start.
+/// Wait between two tries to reach the registry.
 const REGISTRY_RETRY: Duration = Duration::from_secs(2);
-/// How often Kafka is asked whether it is there, and for how long.
-const KAFKA_CHECK: Duration = Duration::from_secs(2);
+/// Time before a role that another process has shut out takes its place again. Sooner, two
+/// processes that share a name would only shut each other out.
+const FENCED_PAUSE: Duration = Duration::from_secs(300);
 
-/// The roles of this process and whatever runs beside them. Dropping it stops all at once.
-pub struct Supervisor {
-    parts: JoinSet<(&'static str, Result<()>)>,
-    shutdown: CancellationToken,
-}
-
-impl Supervisor {
-    /// Nothing runs yet; `shutdown` stops whatever will.
-    pub fn new(shutdown: CancellationToken) -> Self {
-        Self { parts: JoinSet::new(), shutdown }
-    }
-
-    /// Runs a part. Its end before the shutdown is a failure of the process.
-    pub fn run<F>(&mut self, name: &'static str, part: F)
-    where
-        F: Future<Output = Result<()>> + Send + 'static,
-    {
-        self.parts.spawn(async move { (name, part.await) });
-    }
-
-    /// Waits for a part to end before the shutdown, which is a failure.
-    pub async fn failed(&mut self) -> anyhow::Error {
-        match self.parts.join_next().await {
-            Some(ended) => early(ended),
-            None => std::future::pending().await,
-        }
-    }
-
-    /// The failure of a part that has ended already, if any.
-    pub fn failure(&mut self) -> Option<anyhow::Error> {
-        self.parts.try_join_next().map(early)
-    }
-
-    /// Waits for the shutdown, then for all parts to end, up to `deadline`. A part that ends on
-    /// its own stops the others and is the error.
-    pub async fn wait(mut self, deadline: Duration) -> Result<()> {
-        let mut outcome = Ok(());
-        tokio::select! {
-            // First, because parts that stop when asked can end in the same moment.
-            biased;
-            () = self.shutdown.cancelled() => {}
-            Some(ended) = self.parts.join_next() => {
-                outcome = Err(early(ended));
-                self.shutdown.cancel();
-            }
-        }
-        let stopped = async {
-            while let Some(ended) = self.parts.join_next().await {
-                match ended {
-                    Ok((_, Ok(()))) => {}
-                    Ok((name, Err(failure))) => {
-                        error!(
-                            part = name,
-                            error = format!("{failure:#}"),
-                            "stopped with an error"
-                        );
-                        if outcome.is_ok() {
-                            outcome = Err(failure.context(name));
-                        }
-                    }
-                    Err(failure) => error!(%failure, "a part panicked while stopping"),
-                }
-            }
-        };
-        if tokio::time::timeout(deadline, stopped).await.is_err() {
-            warn!(?deadline, "what had not stopped by the deadline was cut off");
-        }
-        outcome
-    }
-}
-
-fn early(ended: Result<(&'static str, Result<()>), tokio::task::JoinError>) -> anyhow::Error {
-    match ended {
-        Ok((name, Ok(()))) => anyhow!("{name} ended without being asked"),
-        Ok((name, Err(failure))) => failure.context(format!("{name} failed")),
-        Err(failure) => anyhow!(failure).context("a part panicked"),
-    }
-}
-
-/// What the roles of one process share; each is opened on first use.
+/// What the roles of one process share; each is opened on first use. Cheap to clone.
+#[derive(Clone)]
 pub struct Wiring {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
     settings: Settings,
     names: TopicNames,
     registry: Registry,
     readiness: Readiness,
+    /// Ends the process, and with it what outlives a run of a role.
     shutdown: CancellationToken,
-    store: OnceCell<Store>,
+    store: Mutex<Option<Store>>,
+    /// Where the gateway listens, from its first start on.
+    gateway: watch::Sender<Option<SocketAddr>>,
 }
 
 impl Wiring {
@@ -126,74 +52,115 @@ impl Wiring {
         shutdown: CancellationToken,
     ) -> Result<Self> {
         let registry = Registry::new(&settings.registry)?;
-        let names = settings.topics.names();
-        Ok(Self { settings, names, registry, readiness, shutdown, store: OnceCell::new() })
+        let shared = Shared {
+            names: settings.topics.names(),
+            settings,
+            registry,
+            readiness,
+            shutdown,
+            store: Mutex::default(),
+            gateway: watch::Sender::default(),
+        };
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// The registry client that the roles use.
     pub fn registry(&self) -> &Registry {
-        &self.registry
+        &self.shared.registry
     }
 
-    /// Has `/readyz` know of roles before they are started, one after another.
+    /// Where the gateway listens, once it does.
+    pub fn gateway(&self) -> Option<SocketAddr> {
+        *self.shared.gateway.borrow()
+    }
+
+    /// Has `/readyz` know whether Kafka answers.
+    pub fn watch_kafka(&self) {
+        let Shared { settings, names, readiness, shutdown, .. } = &*self.shared;
+        kafka_watch::start(settings.kafka.clone(), names.all(), readiness, shutdown.clone());
+    }
+
+    /// Has `/readyz` know of roles before they are started.
     pub fn announce(&self, roles: &[Role]) {
         for role in roles {
-            let part = match role {
-                Role::Gateway => "gateway",
-                Role::Payment => "payment",
-                Role::Notifier => "notifier",
-                Role::Projector => "projector",
-            };
-            self.readiness.add(part, || Err("is not started yet".to_owned()));
+            self.shared.readiness.not_ready(role.as_str(), "is not started yet");
         }
     }
 
-    /// Starts `role` under `supervisor`; the gateway's address where it is the gateway.
-    ///
-    /// `None` as well when the shutdown came first.
-    pub async fn start(
-        &self,
-        role: Role,
-        supervisor: &mut Supervisor,
-    ) -> Result<Option<SocketAddr>> {
+    /// Starts roles under `supervisor`, which starts them again where they end.
+    pub fn start(&self, roles: &[Role], supervisor: &mut Supervisor) {
+        for role in Role::ALL.into_iter().filter(|role| roles.contains(role)) {
+            let (name, readiness) = (role.as_str(), &self.shared.readiness);
+            let shared = self.shared.clone();
+            supervisor.run_role(name, readiness, judge, move |stop| {
+                let shared = shared.clone();
+                async move { Run { shared, stop }.role(role).await }
+            });
+        }
+    }
+}
+
+/// What follows from the failure of a role.
+fn judge(failure: &anyhow::Error) -> Verdict {
+    match failure.chain().find_map(|cause| cause.downcast_ref::<engine::Error>()) {
+        // Each start would make dead letters of good records.
+        Some(engine::Error::TooManyDeadLetters { .. }) => Verdict::StayDown,
+        Some(engine::Error::Fenced { .. }) => Verdict::RestartAfter(FENCED_PAUSE),
+        Some(_) | None => Verdict::Restart,
+    }
+}
+
+/// One run of a role, from its start to its end.
+#[derive(Clone)]
+struct Run {
+    shared: Arc<Shared>,
+    stop: CancellationToken,
+}
+
+impl Run {
+    /// Runs `role` until it is stopped.
+    async fn role(self, role: Role) -> Result<()> {
         match role {
-            Role::Gateway => return self.start_gateway(supervisor).await,
-            Role::Projector => self.start_projector(supervisor).await?,
+            Role::Gateway => self.gateway().await,
+            Role::Projector => self.projector().await,
             Role::Payment => {
+                let mut crew = Crew::new(self.stop.clone());
                 let reports = payment::Reports::to_follow();
                 let repeats = payment::Repeats::to_follow();
-                let processor = payment::Payment::new(self.settings.payment.clone())?;
+                let settings = self.shared.settings.payment.clone();
+                let processor = payment::Payment::new(settings).context(Misconfigured)?;
                 let processor = processor.heeding(reports.clone()).repeating(repeats.clone());
-                self.follow(Topic::PaymentReports, supervisor, move |topic| reports.follow(topic));
-                self.follow(Topic::Payments, supervisor, move |topic| repeats.follow(topic));
-                self.start_engine("payment", processor, supervisor).await?;
+                self.follow(Topic::PaymentReports, &mut crew, move |topic| reports.follow(topic));
+                self.follow(Topic::Payments, &mut crew, move |topic| repeats.follow(topic));
+                self.engine("payment", processor, crew).await
             }
             Role::Notifier => {
-                let processor = notifier::Notifier::new(self.settings.notifier.clone())?;
-                self.start_engine("notifier", processor, supervisor).await?;
+                let settings = self.shared.settings.notifier.clone();
+                let processor = notifier::Notifier::new(settings).context(Misconfigured)?;
+                let crew = Crew::new(self.stop.clone());
+                self.engine("notifier", processor, crew).await
             }
         }
-        Ok(None)
     }
 
-    async fn start_gateway(&self, supervisor: &mut Supervisor) -> Result<Option<SocketAddr>> {
-        let Some(encoder) = self.encoder("gateway").await? else { return Ok(None) };
-        if !self
-            .resolve("gateway", &[Topic::Payments, Topic::Notifications, Topic::PaymentReports])
-            .await?
-        {
-            return Ok(None);
+    async fn gateway(self) -> Result<()> {
+        let Some(encoder) = self.encoder("gateway").await? else { return Ok(()) };
+        let read = [Topic::Payments, Topic::Notifications, Topic::PaymentReports];
+        if !self.resolve("gateway", &read).await? {
+            return Ok(());
         }
-        let Some(store) = self.store("gateway").await? else { return Ok(None) };
-        let settings = &self.settings;
+        let Some(store) = self.store("gateway").await? else { return Ok(()) };
+        let Shared { settings, names, registry, readiness, gateway: listens_at, .. } =
+            &*self.shared;
         let producer: Producer = Producer::start(
             &settings.producer,
             &settings.kafka,
-            self.names.name(Topic::Orders),
+            names.name(Topic::Orders),
             encoder,
             "/comanda/gateway",
         )
-        .context("starting the producer")?;
+        .context("starting the producer")
+        .context(Misconfigured)?;
         let reports = match settings.gateway.webhook.is_on() {
             true => self.reports_producer().await?,
             false => None,
@@ -202,130 +169,128 @@ impl Wiring {
             producer: producer.clone().into(),
             reports,
             store,
-            registry: self.registry.clone(),
+            registry: registry.clone(),
             kafka: settings.kafka.clone(),
-            names: self.names.clone(),
+            names: names.clone(),
         };
-        let service = gateway::Service::build(settings.gateway.clone(), parts).await?;
+        let mut options = settings.gateway.clone();
+        // Once clients know its address it stays the same, though the settings may say port 0.
+        options.listen = listens_at.borrow().unwrap_or(options.listen);
+        let service = gateway::Service::build(options, parts).await.context(Misconfigured)?;
         let addr = service.addr();
         info!(%addr, "gateway listens");
-        self.readiness.add("gateway", || Ok(()));
-        let shutdown = self.shutdown.clone();
-        let drain = Duration::from_millis(settings.shutdown.deadline_ms);
-        supervisor.run("gateway", async move {
-            let served = service.run_until_stopped(shutdown).await;
-            producer.drain(drain).await;
-            Ok(served?)
-        });
-        Ok(Some(addr))
+        listens_at.send_replace(Some(addr));
+        readiness.add("gateway", || Ok(()));
+        let served = service.run_until_stopped(self.stop.clone()).await;
+        producer.drain(Duration::from_millis(settings.shutdown.deadline_ms)).await;
+        Ok(served?)
     }
 
-    /// Stores what the webhook is told; `None` when the shutdown came first.
+    /// Stores what the webhook is told; `None` when it was stopped before.
     async fn reports_producer(&self) -> Result<Option<Producer<PaymentReport>>> {
         let Some(encoder) = self.encoder("gateway").await? else { return Ok(None) };
-        let (settings, topic) = (&self.settings, self.names.name(Topic::PaymentReports));
+        let Shared { settings, names, .. } = &*self.shared;
+        let topic = names.name(Topic::PaymentReports);
         Producer::start(&settings.producer, &settings.kafka, topic, encoder, "/comanda/gateway")
             .map(Some)
             .context("starting the producer of payment reports")
+            .context(Misconfigured)
     }
 
-    async fn start_engine<P: engine::Processor>(
-        &self,
+    async fn engine<P: engine::Processor>(
+        self,
         name: &'static str,
         processor: P,
-        supervisor: &mut Supervisor,
+        mut crew: Crew,
     ) -> Result<()> {
         let Some(results) = self.encoder(name).await? else { return Ok(()) };
         let Some(notes) = self.encoder(name).await? else { return Ok(()) };
         if !self.resolve(name, &[P::STAGE.input()]).await? {
             return Ok(());
         }
+        let Shared { settings, names, registry, readiness, .. } = &*self.shared;
         let engine = engine::Engine::new(
-            self.settings.engine.clone(),
-            self.settings.kafka.clone(),
-            &self.names,
-            self.registry.clone(),
+            settings.engine.clone(),
+            settings.kafka.clone(),
+            names,
+            registry.clone(),
             (results, notes),
             processor,
         )?;
         let handle = engine.handle();
-        self.readiness.add(name, move || {
+        readiness.add(name, move || {
             handle.is_ready().then_some(()).ok_or_else(|| match handle.standstill() {
                 Some(standstill) => standstill.reason,
                 None => "has not joined its group, or can't commit".to_owned(),
             })
         });
-        let shutdown = self.shutdown.clone();
-        supervisor.run(name, async move { Ok(engine.run_until_stopped(shutdown).await?) });
-        Ok(())
+        let stop = self.stop.clone();
+        crew.add(async move { Ok(engine.run_until_stopped(stop).await?) });
+        crew.run().await
     }
 
     /// Lets the payment processor know what a topic says besides its input.
     fn follow(
         &self,
         topic: Topic,
-        supervisor: &mut Supervisor,
+        crew: &mut Crew,
         read: impl FnOnce(&payment::Followed) + Send + 'static,
     ) {
         let followed = payment::Followed {
-            kafka: self.settings.kafka.clone(),
-            topic: self.names.name(topic),
-            registry: self.registry.clone(),
+            kafka: self.shared.settings.kafka.clone(),
+            topic: self.shared.names.name(topic),
+            registry: self.shared.registry.clone(),
             runtime: tokio::runtime::Handle::current(),
-            shutdown: self.shutdown.clone(),
+            shutdown: self.stop.clone(),
         };
-        let reading = move || read(&followed);
-        supervisor.run(topic.as_str(), async { Ok(tokio::task::spawn_blocking(reading).await?) });
+        crew.add_blocking(move || Ok(read(&followed)));
     }
 
-    async fn start_projector(&self, supervisor: &mut Supervisor) -> Result<()> {
+    async fn projector(self) -> Result<()> {
         if !self.resolve("projector", &Topic::ALL).await? {
             return Ok(());
         }
         let Some(store) = self.store("projector").await? else { return Ok(()) };
-        let options = self.settings.watchdog.clone();
-        watchdog::watch(options, store.clone(), &self.readiness, self.shutdown.clone());
+        let Shared { settings, names, registry, readiness, .. } = &*self.shared;
+        watchdog::watch(settings.watchdog.clone(), store.clone(), readiness, self.stop.clone());
         let service = projector::Service::new(
-            self.settings.projector.clone(),
-            self.settings.kafka.clone(),
-            self.names.clone(),
-            self.registry.clone(),
+            settings.projector.clone(),
+            settings.kafka.clone(),
+            names.clone(),
+            registry.clone(),
             store,
         );
         let handle = service.handle();
-        self.readiness.add("projector", move || {
+        readiness.add("projector", move || {
             handle.caught_up().then_some(()).ok_or_else(|| "has not caught up".to_owned())
         });
-        let shutdown = self.shutdown.clone();
-        supervisor.run("projector", async move { Ok(service.run_until_stopped(shutdown).await?) });
-        Ok(())
+        Ok(service.run_until_stopped(self.stop.clone()).await?)
     }
 
-    /// The order store, opened once and closed with the process; `None` when the shutdown came
-    /// first.
+    /// The order store, opened once and closed with the process; `None` when it was stopped
+    /// before.
     async fn store(&self, part: &'static str) -> Result<Option<Store>> {
-        if let Some(store) = self.store.get() {
+        let Shared { settings, readiness, shutdown, .. } = &*self.shared;
+        readiness.not_ready(part, "waits for the order store");
+        let mut store = self.shared.store.lock().await;
+        if let Some(store) = &*store {
             return Ok(Some(store.clone()));
         }
-        let options = &self.settings.store;
-        let Some(opened) = store::open(options, part, &self.readiness, &self.shutdown).await?
-        else {
-            return Ok(None);
-        };
-        store::watch(opened.clone(), &self.readiness, self.shutdown.clone());
-        // The roles start one after another.
-        let _ = self.store.set(opened.clone());
+        let opened = store::open(&settings.store, part, &self.stop).await;
+        let Some(opened) = opened.context(Misconfigured)? else { return Ok(None) };
+        store::watch(opened.clone(), readiness, shutdown.clone());
+        *store = Some(opened.clone());
         Ok(Some(opened))
     }
 
-    /// The encoder of `E`, as soon as the registry tells the schema's id; `None` when the
-    /// shutdown came first.
+    /// The encoder of `E`, as soon as the registry tells the schema's id; `None` when it was
+    /// stopped before.
     async fn encoder<E: Event>(&self, part: &'static str) -> Result<Option<Encoder<E>>> {
         Ok(self.schema_id(part, E::TOPIC).await?.map(Encoder::new))
     }
 
     /// Makes the schemas of what a part reads known, so that an outage of the registry later does
-    /// not stop it; `false` when the shutdown came first.
+    /// not stop it; `false` when it was stopped before.
     async fn resolve(&self, part: &'static str, topics: &[Topic]) -> Result<bool> {
         for topic in topics {
             if self.schema_id(part, *topic).await?.is_none() {
@@ -336,12 +301,15 @@ impl Wiring {
     }
 
     async fn schema_id(&self, part: &'static str, topic: Topic) -> Result<Option<u32>> {
-        self.readiness.add(part, || Err("waits for the schema registry".to_owned()));
+        let Shared { names, registry, readiness, .. } = &*self.shared;
+        readiness.not_ready(part, "waits for the schema registry");
         loop {
-            match self.registry.resolve(&self.names, topic).await {
+            match registry.resolve(names, topic).await {
                 Ok(id) => return Ok(Some(id)),
                 Err(error) if error.is_retriable() => {
-                    warn!(part, error = headers::error_chain(&error), "trying again");
+                    let error = headers::error_chain(&error);
+                    warn!(part, error, "the schema registry does not help, trying again");
+                    readiness.not_ready(part, format!("waits for the schema registry: {error}"));
                 }
                 Err(error) => {
                     return Err(anyhow!(error)).context(
@@ -349,54 +317,10 @@ impl Wiring {
                     );
                 }
             }
-            tokio::select! {
-                () = self.shutdown.cancelled() => return Ok(None),
-                () = tokio::time::sleep(REGISTRY_RETRY) => {}
+            let pause = tokio::time::sleep(REGISTRY_RETRY);
+            if self.stop.run_until_cancelled(pause).await.is_none() {
+                return Ok(None);
             }
         }
-    }
-
-    /// Asks Kafka again and again whether it is there, on a thread of its own, and lets
-    /// `/readyz` know.
-    pub fn watch_kafka(&self) {
-        let answers = Arc::new(AtomicBool::new(false));
-        let state = answers.clone();
-        self.readiness.add("kafka", move || {
-            let answers = state.load(Ordering::Acquire);
-            answers.then_some(()).ok_or_else(|| "does not answer, or lacks a topic".to_owned())
-        });
-        let (kafka, shutdown) = (self.settings.kafka.clone(), self.shutdown.clone());
-        let names = self.names.all();
-        tokio::task::spawn_blocking(move || {
-            let client: BaseConsumer<ClientLog> =
-                match kafka.client_config("health").create_with_context(ClientLog) {
-                    Ok(client) => client,
-                    Err(error) => return error!(%error, "no client to watch Kafka with"),
-                };
-            let mut last = None;
-            while !shutdown.is_cancelled() {
-                let asked = Instant::now();
-                let failure = match client.fetch_metadata(None, KAFKA_CHECK) {
-                    Err(error) => Some(error.to_string()),
-                    Ok(metadata) => {
-                        let present = |name: &&String| {
-                            metadata.topics().iter().any(|topic| topic.name() == name.as_str())
-                        };
-                        let missing = names.iter().find(|name| !present(name));
-                        missing.map(|name| format!("there is no topic {name}"))
-                    }
-                };
-                answers.store(failure.is_none(), Ordering::Release);
-                if last.replace(failure.is_none()) != Some(failure.is_none()) {
-                    match failure {
-                        None => info!(brokers = kafka.brokers, "Kafka answers"),
-                        Some(error) => warn!(brokers = kafka.brokers, error, "Kafka is not ready"),
-                    }
-                }
-                while !shutdown.is_cancelled() && asked.elapsed() < KAFKA_CHECK {
-                    std::thread::sleep(Duration::from_millis(100));
-                }
-            }
-        });
     }
 }

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Loaded, Settings};
-use crate::roles::Supervisor;
+use crate::supervisor::Supervisor;
 
 /// Session time-out on the sandbox broker. It forgets the offsets that transactions commit, so a
 /// processor that loses its group, on a laptop that slept, would start from the oldest record.

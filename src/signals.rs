@@ -7,6 +7,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::exit;
+
 /// Exit code after a second signal, as a shell has it for SIGTERM.
 const KILLED: i32 = 143;
 
@@ -36,7 +38,7 @@ pub fn shutdown_token() -> Result<CancellationToken> {
                 Some(first) if first.elapsed() < SAME_STOP => {}
                 Some(_) => {
                     warn!("stopped at once");
-                    std::process::exit(KILLED);
+                    exit::now(KILLED);
                 }
             }
         }

@@ -1,17 +1,15 @@
 //! The order store of the roles: opened as soon as it is there, and watched.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use comanda_schemas::headers;
+use comanda_schemas::{Health, headers};
 use comanda_store::{Options, Store};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::admin::Readiness;
 use crate::config::without_login;
+use crate::readiness::Readiness;
 
 /// Wait between two tries to open the store, and between two looks at whether it answers.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -21,11 +19,9 @@ const PAUSE: Duration = Duration::from_secs(2);
 pub async fn open(
     options: &Options,
     part: &'static str,
-    readiness: &Readiness,
     shutdown: &CancellationToken,
 ) -> Result<Option<Store>> {
     let url = without_login(&options.url);
-    readiness.add(part, || Err("waits for the order store".to_owned()));
     loop {
         match Store::open(options).await {
             Ok(store) => {
@@ -48,23 +44,20 @@ pub async fn open(
 
 /// Asks the store again and again whether it is there, until `shutdown`, and lets `/readyz` know.
 pub fn watch(store: Store, readiness: &Readiness, shutdown: CancellationToken) {
-    let answers = Arc::new(AtomicBool::new(true));
-    let state = answers.clone();
-    readiness.add("store", move || {
-        let answers = state.load(Ordering::Acquire);
-        answers.then_some(()).ok_or_else(|| "does not answer".to_owned())
-    });
+    let health = Health::default();
+    let told = health.clone();
+    readiness.add("store", move || told.check());
     tokio::spawn(async move {
         while shutdown.run_until_cancelled(tokio::time::sleep(PAUSE)).await.is_some() {
-            let failure = store.positions().await.err();
-            let did_answer = answers.swap(failure.is_none(), Ordering::AcqRel);
-            match failure {
-                None if !did_answer => info!("the order store answers again"),
-                Some(error) if did_answer => {
+            match store.positions().await {
+                Ok(_) if health.recovery("reading") => info!("the order store answers again"),
+                Ok(_) => {}
+                Err(error) => {
                     let error = headers::error_chain(&error);
-                    warn!(error, "the order store does not answer");
+                    if health.trouble("reading", &error) {
+                        warn!(error, "the order store does not answer");
+                    }
                 }
-                _ => {}
             }
         }
     });

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::admin::Readiness;
+use crate::readiness::Readiness;
 
 /// Orders that have waited for a result longer than the deadline (gauge).
 pub const STUCK: &str = "comanda_orders_stuck";

@@ -7,6 +7,7 @@
 //! - [`Encoder`], [`Registry`]: Avro in the Confluent wire format
 //! - [`headers`]: CloudEvents, W3C trace context, dead letters; [`Redrive`], [`Redriven`]: what
 //!   becomes of those
+//! - [`Health`]: what stands still in a part of comanda, for `/readyz`
 //! - [`KafkaOptions`]: the connection; [`scan`]: reading a topic without a consumer group;
 //!   [`send_when_there_is_room`]: writing from a thread of one's own
 
@@ -14,6 +15,7 @@ mod cluster;
 mod codec;
 mod event;
 pub mod headers;
+mod health;
 mod race;
 mod redrive;
 mod registry;
@@ -32,6 +34,7 @@ pub use event::{
     PaymentReport, PaymentReportType, Source,
 };
 pub use headers::{DeadLetter, TraceContext};
+pub use health::{Health, Trouble};
 pub use race::{CHARGED_BEFORE, Race, Rejection};
 pub use redrive::{Redrive, Redriven};
 pub use registry::{ReadError, ReadTries, Registry, RegistryError, RegistryOptions};

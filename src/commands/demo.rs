@@ -19,7 +19,7 @@ use crate::audit::{Audit, Follower, Report, Update};
 use crate::cli::DemoArgs;
 use crate::config::Loaded;
 use crate::progress::Goals;
-use crate::roles::Supervisor;
+use crate::supervisor::Supervisor;
 use crate::{samples, signals};
 
 /// Orders that are being placed at one time.

@@ -6,10 +6,12 @@ use anyhow::Result;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::admin::{Readiness, Server};
+use crate::admin::Server;
 use crate::cli::Role;
 use crate::config::Loaded;
-use crate::roles::{Supervisor, Wiring};
+use crate::readiness::Readiness;
+use crate::roles::Wiring;
+use crate::supervisor::Supervisor;
 use crate::{signals, telemetry};
 
 /// Runs `roles` until a signal.
@@ -23,22 +25,17 @@ pub async fn run(loaded: Loaded, roles: &[Role]) -> Result<()> {
     let readiness = Readiness::default();
     let mut supervisor = Supervisor::new(shutdown.clone());
 
+    let wiring = Wiring::new(settings.clone(), readiness.clone(), shutdown.clone())?;
+    wiring.announce(roles);
     // First, so that /readyz can tell what the others wait for.
-    let admin = Server::bind(settings.admin.listen, readiness.clone(), metrics).await?;
+    let admin = Server::bind(settings.admin.listen, readiness, metrics).await?;
     info!(addr = %admin.addr(), "admin port listens");
     let stop = CancellationToken::new();
     let mut last = Supervisor::new(stop.clone());
     last.run("admin", admin.run_until_stopped(shutdown.clone(), stop.clone()));
 
-    let wiring = Wiring::new(settings, readiness, shutdown)?;
-    wiring.announce(roles);
     wiring.watch_kafka();
-    let mut started = Vec::new();
-    for role in Role::ALL.into_iter().filter(|r| roles.contains(r)) {
-        wiring.start(role, &mut supervisor).await?;
-        started.push(role);
-    }
-    info!(roles = ?started, "started");
+    wiring.start(roles, &mut supervisor);
     let stopped = supervisor.wait(deadline).await;
     // Until now it tells what the others are doing.
     stop.cancel();

@@ -9,11 +9,13 @@ use comanda_schemas::Registry;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::admin::{Readiness, Server};
+use crate::admin::Server;
 use crate::cli::Role;
 use crate::config::Loaded;
-use crate::roles::{Supervisor, Wiring};
+use crate::readiness::Readiness;
+use crate::roles::Wiring;
 use crate::sandbox::Sandbox;
+use crate::supervisor::Supervisor;
 use crate::{signals, telemetry, topics};
 
 /// How often readiness is looked at while starting.
@@ -47,17 +49,14 @@ pub async fn open(
         }
     }
     let readiness = Readiness::default();
+    let wiring = Wiring::new(settings.clone(), readiness.clone(), shutdown.clone())?;
+    wiring.announce(&Role::ALL);
     let admin = Server::bind(settings.admin.listen, readiness.clone(), metrics).await?;
     let admin_addr = admin.addr();
     sandbox.serve("admin", |stop| admin.run_until_stopped(shutdown.clone(), stop));
 
-    let wiring = Wiring::new(settings.clone(), readiness.clone(), shutdown.clone())?;
-    wiring.announce(&Role::ALL);
     wiring.watch_kafka();
-    let mut gateway = None;
-    for role in Role::ALL {
-        gateway = gateway.or(wiring.start(role, supervisor).await?);
-    }
+    wiring.start(&Role::ALL, supervisor);
     while !readiness.is_ready() {
         tokio::select! {
             () = shutdown.cancelled() => return Ok(None),
@@ -67,7 +66,7 @@ pub async fn open(
             return Err(failure);
         }
     }
-    let Some(gateway) = gateway else { bail!("the gateway did not start") };
+    let Some(gateway) = wiring.gateway() else { bail!("the gateway did not start") };
     let registry = wiring.registry().clone();
     Ok(Some(House { gateway, admin: admin_addr, sandbox, registry }))
 }

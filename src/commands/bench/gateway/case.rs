@@ -19,8 +19,9 @@ use super::super::latency::{Latency, Pace};
 use super::super::meter::Measured;
 use super::super::process::say;
 use super::produce;
-use crate::admin::{Readiness, Server};
+use crate::admin::Server;
 use crate::config::{Loaded, Settings};
+use crate::readiness::Readiness;
 use crate::{signals, telemetry};
 
 /// How long a placement is remembered. In production the projector lets the gateway forget what it
