@@ -1,12 +1,14 @@
 //! The command line.
 
 pub mod dlq;
+mod mistake;
 pub mod stuck;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+pub use mistake::parse;
 
 /// Restaurant orders at volume: GraphQL in, Avro events on Kafka, payment, e-mail.
 ///

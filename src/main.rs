@@ -1,5 +1,11 @@
 //! The one binary of comanda.
 
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
+// For its macros, in all modules.
+#[macro_use]
+mod output;
+
 mod admin;
 mod audit;
 mod cli;
@@ -7,7 +13,6 @@ mod commands;
 mod config;
 mod exit;
 mod kafka_watch;
-mod output;
 mod points;
 mod progress;
 mod readiness;
@@ -25,7 +30,6 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::Parser;
 
 use cli::{Cli, Command, ConfigAction, MailAction, Role, SchemaKind, SchemasAction, TopicsAction};
 use config::Loaded;
@@ -36,11 +40,13 @@ use config::Loaded;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match cli::parse(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
     exit::with(async {
         let Err(error) = run(cli).await else { return 0 };
-        // Who does not read it has the code.
-        let _ = writeln!(io::stderr(), "comanda: {error:#}");
+        note!("comanda: {error:#}");
         exit::FAILURE
     })
 }

@@ -63,7 +63,7 @@ impl Goals {
     fn print(&self) {
         let goal = self.bars.first().and_then(|(_, bar)| bar.length()).unwrap_or_default();
         let counts = self.bars.iter().map(|(label, bar)| format!("{label} {}", bar.position()));
-        eprintln!("{} of {goal}", counts.collect::<Vec<_>>().join(", "));
+        note!("{} of {goal}", counts.collect::<Vec<_>>().join(", "));
     }
 }
 

@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use comanda_schemas::{Health, headers};
+use comanda_schemas::{Health, headers, url_without_login};
 use comanda_store::{Options, Store};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::config::without_login;
 use crate::readiness::Readiness;
 
 /// Wait between two tries to open the store, and between two looks at whether it answers.
@@ -21,7 +20,7 @@ pub async fn open(
     part: &'static str,
     shutdown: &CancellationToken,
 ) -> Result<Option<Store>> {
-    let url = without_login(&options.url);
+    let url = url_without_login(&options.url);
     loop {
         match Store::open(options).await {
             Ok(store) => {

@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 
-use anyhow::{Context, Result};
+use anyhow::{Result, anyhow};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 
@@ -27,13 +27,14 @@ pub fn start_logs(log: &Log, quiet: bool) -> Result<()> {
         _ if quiet => "error".to_owned(),
         _ => log.level.clone(),
     };
-    let builder =
-        tracing_subscriber::fmt()
-            .with_env_filter(EnvFilter::try_new(&directives).with_context(|| {
-                format!("{directives:?} in RUST_LOG or log.level is no log filter")
-            })?)
-            .with_writer(std::io::stderr)
-            .with_ansi(std::io::stderr().is_terminal());
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::try_new(&directives).map_err(|_| {
+            anyhow!("RUST_LOG, or log.level where that is not set, is no log filter")
+        })?)
+        .with_writer(std::io::stderr)
+        // It would tell a failure to write with eprintln, which panics where that fails, too.
+        .log_internal_errors(false)
+        .with_ansi(std::io::stderr().is_terminal());
     match log.format {
         LogFormat::Text => builder.with_target(false).init(),
         LogFormat::Json => builder.json().flatten_event(true).init(),

@@ -16,6 +16,7 @@ mod codec;
 mod event;
 pub mod headers;
 mod health;
+mod login;
 mod race;
 mod redrive;
 mod registry;
@@ -35,6 +36,7 @@ pub use event::{
 };
 pub use headers::{DeadLetter, TraceContext};
 pub use health::{Health, Trouble};
+pub use login::url_without_login;
 pub use race::{CHARGED_BEFORE, Race, Rejection};
 pub use redrive::{Redrive, Redriven};
 pub use registry::{ReadError, ReadTries, Registry, RegistryError, RegistryOptions};

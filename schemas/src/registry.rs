@@ -23,7 +23,7 @@ use tracing::info;
 use answer::Answer;
 
 use crate::codec::{DecodeError, WriterSchema, split};
-use crate::{Topic, TopicNames};
+use crate::{Topic, TopicNames, url_without_login};
 
 /// How to reach the registry.
 #[derive(Debug, Clone, Deserialize)]
@@ -162,7 +162,7 @@ impl Registry {
     /// A client; nothing is sent yet.
     pub fn new(options: &RegistryOptions) -> Result<Self, RegistryError> {
         let url = options.url.trim_end_matches('/').to_owned();
-        let shown_url = without_login(&url);
+        let shown_url = url_without_login(&url);
         let timeout = Duration::from_millis(options.timeout_ms);
         let refused = |source: Cause| RegistryError::Refused {
             url: shown_url.clone(),
@@ -401,18 +401,6 @@ impl Registry {
 
 fn supplied(topic: Topic) -> SuppliedSchema {
     SuppliedSchema::new(None, SchemaType::Avro, topic.schema_json().to_owned())
-}
-
-/// A URL without the user and password that it may carry.
-fn without_login(url: &str) -> String {
-    let Ok(mut parsed) = url.parse::<reqwest::Url>() else { return url.to_owned() };
-    if parsed.username().is_empty() && parsed.password().is_none() {
-        return url.to_owned();
-    }
-    // These fail only for URLs that can't have a login, and this one has.
-    let _ = parsed.set_username("");
-    let _ = parsed.set_password(None);
-    parsed.as_str().trim_end_matches('/').to_owned()
 }
 
 mod answer;

@@ -7,7 +7,7 @@ use comanda_schemas::{Registry, Timestamp};
 use crate::audit::{Audit, Follower, Report, Update};
 use crate::cli::AuditArgs;
 use crate::config::Loaded;
-use crate::{points, progress, signals};
+use crate::{output, points, progress, signals};
 
 /// Reads all topics to their ends and prints the verdict; an error when a promise does not hold.
 pub async fn run(loaded: Loaded, args: AuditArgs) -> Result<()> {
@@ -38,9 +38,9 @@ pub async fn run(loaded: Loaded, args: AuditArgs) -> Result<()> {
     }
     progress.finish();
     let report = audit.report(None);
-    print!("{}", verdict(&report));
+    output::print(&verdict(&report))?;
     if args.json {
-        println!("{}", serde_json::to_string(&report)?);
+        say!("{}", serde_json::to_string(&report)?);
     }
     if !report.is_clean() {
         bail!(

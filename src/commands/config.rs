@@ -10,7 +10,7 @@ use crate::output;
 /// The settings were read and validated already; says so.
 pub fn check(loaded: &Loaded) -> Result<()> {
     let set = loaded.show()?.iter().filter(|s| s.origin != "default").count();
-    println!("The configuration is valid; {set} settings differ from config/default.toml.");
+    say!("The configuration is valid; {set} settings differ from config/default.toml.");
     Ok(())
 }
 
@@ -31,6 +31,6 @@ pub fn hash_key() -> Result<()> {
     if key.len() < 16 {
         bail!("the key on standard input has {} characters; take at least 16", key.len());
     }
-    println!("{}", comanda_gateway::hash_key(key));
+    say!("{}", comanda_gateway::hash_key(key));
     Ok(())
 }

@@ -62,7 +62,7 @@ pub async fn run(loaded: Loaded, args: DemoArgs) -> Result<()> {
     let _stopping = shutdown.clone().drop_guard();
     let deadline = Duration::from_millis(loaded.settings.shutdown.deadline_ms);
     let mut supervisor = Supervisor::new(shutdown.clone());
-    eprintln!("starting comanda …");
+    note!("starting comanda …");
     let Some(house) = up::open(&loaded, true, &mut supervisor, &shutdown).await? else {
         bail!("interrupted while starting");
     };
@@ -210,16 +210,16 @@ impl Run {
             p50_ms: percentile(&latencies, 0.50),
             p99_ms: percentile(&latencies, 0.99),
         };
-        println!("{}", text(&summary, report));
+        say!("{}", text(&summary, report));
         for why in self.rejected.iter().take(5) {
-            println!("rejected: {why}");
+            say!("rejected: {why}");
         }
         let problems = self.problems(&summary, house);
         for problem in &problems {
-            println!("PROBLEM: {problem}");
+            say!("PROBLEM: {problem}");
         }
         if json {
-            println!("{}", serde_json::to_string(&summary)?);
+            say!("{}", serde_json::to_string(&summary)?);
         }
         if !problems.is_empty() {
             bail!("not all went well: {}", problems.join("; "));

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use comanda_schemas::Timestamp;
+use comanda_schemas::{Timestamp, url_without_login};
 use comanda_store::{MAX_PAGE, Options, OrderView, Store};
 use serde_json::json;
 
 use super::dlq::{printable, span};
 use crate::cli::stuck::{OrdersAction, StuckArgs};
-use crate::config::{Loaded, without_login};
+use crate::config::Loaded;
 use crate::output;
 use crate::watchdog::earlier;
 
@@ -22,7 +22,7 @@ pub async fn run(loaded: Loaded, action: OrdersAction) -> Result<()> {
 
 async fn stuck(loaded: Loaded, args: StuckArgs) -> Result<()> {
     let settings = loaded.settings;
-    let url = without_login(&settings.store.url);
+    let url = url_without_login(&settings.store.url);
     // Whoever looks does not change the tables.
     let options = Options { auto_migrate: false, ..settings.store };
     let store = Store::open(&options).await.with_context(|| format!("order store {url}"))?;
@@ -45,7 +45,7 @@ async fn stuck(loaded: Loaded, args: StuckArgs) -> Result<()> {
         }
     }
     let orders = if count == 1 { "order waits" } else { "orders wait" };
-    eprintln!("{count} {orders} for a result for longer than {}", span(age));
+    note!("{count} {orders} for a result for longer than {}", span(age));
     Ok(())
 }
 

@@ -20,7 +20,7 @@ pub async fn run(loaded: Loaded, part: &SandboxPart) -> Result<()> {
             let topics = settings.topics.names().all();
             let broker = Broker::start(&topics, settings.topics.partitions)
                 .context("starting the sandbox broker")?;
-            println!("Kafka      {}", broker.bootstrap_servers());
+            say!("Kafka      {}", broker.bootstrap_servers());
             shutdown.cancelled().await;
         }
         SandboxPart::Registry(args) => {
@@ -28,7 +28,7 @@ pub async fn run(loaded: Loaded, part: &SandboxPart) -> Result<()> {
             let service = registry::Service::bind(addr)
                 .await
                 .with_context(|| taken("schema registry", addr, "sandbox.registry_listen"))?;
-            println!("Registry   {}", service.url());
+            say!("Registry   {}", service.url());
             service.run_until_stopped(shutdown).await;
         }
         SandboxPart::Payment(args) => {
@@ -36,7 +36,7 @@ pub async fn run(loaded: Loaded, part: &SandboxPart) -> Result<()> {
             let service = payment::Service::bind(addr, settings.sandbox.payment.clone())
                 .await
                 .with_context(|| taken("payment provider", addr, "sandbox.payment_listen"))?;
-            println!("Payments   {}", service.url());
+            say!("Payments   {}", service.url());
             service.run_until_stopped(shutdown).await;
         }
         SandboxPart::Mailbox(args) => {
@@ -44,7 +44,7 @@ pub async fn run(loaded: Loaded, part: &SandboxPart) -> Result<()> {
             let service = mailbox::Service::bind(addr)
                 .await
                 .with_context(|| taken("mailbox", addr, "sandbox.mailbox_listen"))?;
-            println!("Mailbox    {}", service.url());
+            say!("Mailbox    {}", service.url());
             service.run_until_stopped(shutdown).await;
         }
     }

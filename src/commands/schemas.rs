@@ -12,7 +12,7 @@ pub async fn register(loaded: Loaded) -> Result<()> {
         let subject = names.subject(topic);
         let id = registry.register(&subject, topic).await?;
         registry.require_full_compatibility(&subject).await?;
-        println!("{subject:<40} id {id}, FULL_TRANSITIVE");
+        say!("{subject:<40} id {id}, FULL_TRANSITIVE");
     }
     Ok(())
 }
@@ -24,7 +24,7 @@ pub async fn check(loaded: Loaded) -> Result<()> {
     for topic in Topic::ALL {
         let subject = names.subject(topic);
         let compatible = registry.is_compatible(&subject, topic).await?;
-        println!("{subject:<40} {}", if compatible { "compatible" } else { "INCOMPATIBLE" });
+        say!("{subject:<40} {}", if compatible { "compatible" } else { "INCOMPATIBLE" });
         if !compatible {
             refused.push(subject);
         }

@@ -13,7 +13,7 @@ pub async fn apply(loaded: Loaded) -> Result<()> {
             Applied::Created => "created",
             Applied::Present => "present",
         };
-        println!("{topic:<40} {words}, {} partitions", settings.topics.partitions);
+        say!("{topic:<40} {words}, {} partitions", settings.topics.partitions);
     }
     Ok(())
 }

@@ -1,11 +1,10 @@
 //! `comanda up`: everything in one process.
 
-use std::io::Write;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
-use comanda_schemas::Registry;
+use anyhow::{Result, bail};
+use comanda_schemas::{Registry, url_without_login};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -16,7 +15,7 @@ use crate::readiness::Readiness;
 use crate::roles::Wiring;
 use crate::sandbox::Sandbox;
 use crate::supervisor::Supervisor;
-use crate::{signals, telemetry, topics};
+use crate::{output, signals, telemetry, topics};
 
 /// How often readiness is looked at while starting.
 const READY_POLL: Duration = Duration::from_millis(50);
@@ -80,8 +79,7 @@ pub async fn run(loaded: Loaded) -> Result<()> {
     let mut supervisor = Supervisor::new(shutdown.clone());
     let house = open(&loaded, false, &mut supervisor, &shutdown).await?;
     if let Some(house) = &house {
-        print!("{}", banner(house));
-        std::io::stdout().flush().context("writing the banner")?;
+        output::print(&banner(house))?;
     }
     let stopped = supervisor.wait(deadline).await;
     if let Some(house) = house {
@@ -114,7 +112,7 @@ fn banner(house: &House) -> String {
          Place an order:\n\n{curl}\n\n",
         mailbox = optional("Mailbox", sandbox.mailbox_url.as_deref(), "/"),
         payments = optional("Payments", sandbox.payment_url.as_deref(), "/ledger"),
-        registry = settings.registry.url,
+        registry = url_without_login(&settings.registry.url),
         brokers = settings.kafka.brokers,
         curl = curl(&url, key),
     )

@@ -3,7 +3,9 @@
 //! Text gets the type that the same key has in the default file, so that a password of digits
 //! stays a text and a list is written as in TOML.
 
-use anyhow::{Context, Result, bail};
+use std::ffi::OsString;
+
+use anyhow::{Context, Result, anyhow, bail};
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 
@@ -22,13 +24,22 @@ impl Texts {
     /// The settings in the environment: `COMANDA__SECTION__KEY=value`.
     pub fn from_env(
         defaults: &Figment,
-        vars: impl Iterator<Item = (String, String)>,
+        vars: impl Iterator<Item = (OsString, OsString)>,
     ) -> Result<Self> {
         let mut layer = Self { name: "environment", entries: Vec::new() };
         for (name, text) in vars {
-            let Some(rest) = name.strip_prefix(ENV_PREFIX) else { continue };
+            // Other variables may be anything.
+            if !name.as_encoded_bytes().starts_with(ENV_PREFIX.as_bytes()) {
+                continue;
+            }
+            let (Some(name), Some(text)) = (name.to_str(), text.to_str()) else {
+                bail!("the environment variable {} is not UTF-8", name.to_string_lossy());
+            };
+            let rest = &name[ENV_PREFIX.len()..];
             let path: Vec<String> = rest.split("__").map(str::to_ascii_lowercase).collect();
-            layer.add(defaults, properties_from_env(path), &text).context(name)?;
+            layer
+                .add(defaults, properties_from_env(path), text)
+                .with_context(|| name.to_owned())?;
         }
         Ok(layer)
     }
@@ -38,10 +49,10 @@ impl Texts {
         let mut layer = Self { name: "command line", entries: Vec::new() };
         for arg in args {
             let Some((path, text)) = arg.split_once('=') else {
-                bail!("--set takes section.key=value, not {arg:?}");
+                bail!("--set takes section.key=value, and one has no =");
             };
             let path = path.trim().split('.').map(str::to_owned).collect();
-            layer.add(defaults, properties_from_args(path), text).context(arg.clone())?;
+            layer.add(defaults, properties_from_args(path), text).context("--set")?;
         }
         Ok(layer)
     }
@@ -56,7 +67,8 @@ impl Texts {
                 Value::from(format!("127.0.0.1{text}"))
             }
             Some(Value::String(..)) => Value::from(text),
-            Some(_) => from_toml(text)?,
+            Some(Value::Dict(..)) => bail!("{key} is a section, not a setting"),
+            Some(_) => from_toml(text).with_context(|| key.clone())?,
             None => bail!("there is no setting {key}; see config/default.toml for all of them"),
         };
         self.entries.push((path, value));
@@ -82,11 +94,11 @@ fn properties_from_args(path: Vec<String>) -> Vec<String> {
 }
 
 fn from_toml(text: &str) -> Result<Value> {
-    let table: toml::Table = format!("value = {text}")
-        .parse()
-        .with_context(|| format!("{text:?} is not a TOML value of this setting's type"))?;
-    let value = table.get("value").context("no value")?;
-    Ok(Value::serialize(value)?)
+    // The errors of both libraries repeat the text.
+    let problem = || anyhow!("the value is not TOML: a text stands in quotes, a list in brackets");
+    let table: toml::Table = format!("value = {text}").parse().map_err(|_| problem())?;
+    let value = table.get("value").ok_or_else(problem)?;
+    Value::serialize(value).map_err(|_| problem())
 }
 
 impl Provider for Texts {

@@ -2,7 +2,7 @@ use super::*;
 
 fn load(file: Option<&Path>, args: &[&str], vars: &[(&str, &str)]) -> Result<Loaded> {
     let args: Vec<String> = args.iter().map(|a| (*a).to_owned()).collect();
-    let vars = vars.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+    let vars = vars.iter().map(|(k, v)| (OsString::from(*k), OsString::from(*v)));
     Loaded::from_layers(file, &args, vars.collect::<Vec<_>>().into_iter())
 }
 
@@ -87,30 +87,12 @@ fn librdkafkas_own_properties_pass_through() {
 }
 
 #[test]
-fn no_login_of_a_url_is_shown() {
-    for url in [
-        "postgres://user:hunter2@db:5432/orders?sslmode=require",
-        "postgres://:hunter2@db/orders?sslmode=require",
-        "postgres://db/orders?user=user&password=hunter2&sslmode=require",
-        "postgresql:///orders?sslmode=require&password=hunter2&host=/run/postgresql",
-    ] {
-        let shown = without_login(url);
-        assert!(!shown.contains("hunter2") && !shown.contains("user"), "{shown}");
-        assert!(shown.contains("orders?sslmode=require"), "{shown}");
-    }
-    for url in ["sqlite://orders.db", "sqlite:///var/lib/a%20b.db?mode=rw", "postgres://db/orders"]
-    {
-        assert_eq!(without_login(url), url);
-    }
-}
-
-#[test]
 fn no_secret_is_shown() {
     let args = [
         "kafka.sasl_password=hunter2",
         "registry.password=hunter2",
         "payment.secret_key=hunter2",
-        "gateway.webhook.stripe_secrets=[\"hunter2\"]",
+        "gateway.webhook.stripe_secrets=[\"whsec_hunter2\"]",
         "notifier.api_key=hunter2",
         "sandbox.api_key=hunter2",
         "gateway.jwt.secret=hunter2-hunter2-hunter2-hunter2-hunter2",
@@ -125,4 +107,151 @@ fn no_secret_is_shown() {
     for setting in shown {
         assert!(!setting.value.contains("hunter2"), "{} is shown", setting.key);
     }
+}
+
+/// The value of which no error may tell.
+const SECRET: &str = "hunter2";
+
+#[test]
+fn no_error_repeats_the_value_of_a_setting() {
+    let key = |sha256: &str, role: &str| {
+        format!(r#"gateway.api_keys=[{{ name = "a", sha256 = "{sha256}", role = "{role}" }}]"#)
+    };
+    let (hash, role) = (key("hunter2", "operator"), key(&"0".repeat(64), "hunter2"));
+    for wrong in [
+        "gateway.webhook.stripe_secrets=hunter2",
+        "gateway.webhook.stripe_secrets=[\"hunter2]",
+        "gateway.webhook.stripe_secrets=[\"hunter2\"]",
+        "gateway.webhook.stripe_secrets=\"hunter2\"",
+        "gateway.api_keys=\"hunter2",
+        "gateway.api_keys=[\"hunter2\"]",
+        "gateway.api_keys=[{ hunter2 }]",
+        "gateway.introspection=hunter2",
+        "gateway.listen=hunter2",
+        "gateway.trusted_proxies=[\"hunter2\"]",
+        "gateway.cors_origins=[\"hunter2\"]",
+        "gateway.jwt.leeway_seconds=\"hunter2\"",
+        "gateway.jwt.secret=hunter2",
+        "gateway.jwt.jwks_url=hunter2",
+        "gateway.access_log=\"hunter2\"",
+        "kafka=hunter2",
+        "kafka.sasl_pasword=hunter2",
+        "kafka.security_protocol=hunter2",
+        "kafka.properties.sasl.passwort=hunter2",
+        "kafka.properties.socket.timeout.ms=hunter2",
+        "kafka.properties.sasl.jaas.config=hunter2",
+        "kafka.properties.debug=hunter2",
+        "producer.compression=hunter2",
+        "topics.partitions=hunter2",
+        "topics.partitions=\"hunter2\"",
+        "topics.prefix=hunter2 hunter2",
+        "registry.url=hunter2",
+        "registry.auto_register=\"hunter2\"",
+        "payment.provider=hunter2",
+        "payment.provider_url=hunter2",
+        "payment.secret_key=hunter2\n",
+        "notifier.from=hunter2",
+        "notifier.language=hunter2",
+        "notifier.api_key=hunter2\n",
+        "store.url=hunter2://x",
+        "store.url=postgres://comanda:hunter2#@db/orders",
+        "store.url=postgres://db/orders?sslmode=hunter2",
+        "log.level=hunter2=hunter2=hunter2",
+        "log.format=hunter2",
+        &hash,
+        &role,
+    ] {
+        let (key, value) = wrong.split_once('=').unwrap();
+        let section = key.split('.').next().unwrap();
+        let told = refusal(&[wrong], &[]);
+        assert!(!told.contains(SECRET), "{wrong}: {told}");
+        assert!(told.contains(section), "{wrong}: {told}");
+        let name = format!("{}{}", layers::ENV_PREFIX, key.to_uppercase().replace('.', "__"));
+        if !key.starts_with("kafka.properties") {
+            let told = refusal(&[], &[(&name, value)]);
+            assert!(!told.contains(SECRET), "{wrong}: {told}");
+        }
+    }
+    assert!(!refusal(&["kafka.sasl_password hunter2"], &[]).contains(SECRET));
+}
+
+#[test]
+fn no_error_repeats_what_stands_in_a_file() {
+    let file = tempfile::NamedTempFile::with_suffix(".toml").unwrap();
+    for (text, place) in [
+        ("[payment]\nsecret_key = hunter2\n", "line 2, column 14"),
+        ("[payment]\nsecret_key = \"hunter2\n", "line 2"),
+        ("[payment]\nsecret_kye = \"hunter2\"\n", "payment.secret_kye"),
+        ("[payment]\nsecret_key = \"a\"\nsecret_key = \"hunter2\"\n", "line 3"),
+        ("[payment]\nsecret_key = [\"hunter2\"]\n", "payment.secret_key"),
+        ("[gateway.webhook]\nstripe_secrets = \"hunter2\"\n", "gateway.webhook.stripe_secrets"),
+        ("[gateway.jwt]\nsecret = { a = \"hunter2\" }\n", "gateway.jwt.secret"),
+        ("payment = \"hunter2\"\n", "payment"),
+        ("hunter2", "line 1"),
+        ("[payment\nhunter2", "line 1"),
+        ("a = \"\\hunter2\"", "line 1"),
+    ] {
+        std::fs::write(file.path(), text).unwrap();
+        let Err(error) = load(Some(file.path()), &[], &[]) else { panic!("{text} was accepted") };
+        let told = format!("{error:#}");
+        assert!(!told.contains(SECRET), "{text}: {told}");
+        assert!(told.contains(place), "{text}: {told}");
+    }
+    std::fs::write(file.path(), b"a = \"hunter2\xff\"").unwrap();
+    let Err(error) = load(Some(file.path()), &[], &[]) else { panic!("not UTF-8") };
+    assert!(!format!("{error:#}").contains(SECRET), "{error:#}");
+}
+
+#[test]
+fn a_masked_secret_is_not_taken_for_a_value() {
+    for masked in [
+        "payment.secret_key=********",
+        "registry.url=http://********@127.0.0.1:8081/",
+        "gateway.webhook.stripe_secrets=[\"********\"]",
+        "gateway.api_keys=[{ name = \"a\", sha256 = \"********\", role = \"operator\" }]",
+        "kafka.properties.ssl.key.password=********",
+    ] {
+        let told = refusal(&[masked], &[]);
+        assert!(told.contains("config show"), "{told}");
+        assert!(told.contains(masked.split_once('=').unwrap().0), "{told}");
+    }
+}
+
+#[test]
+fn a_webhook_secret_is_as_stripe_shows_it() {
+    let refused = |secret: &str| {
+        let quoted = toml::Value::from(vec![secret]).to_string();
+        let setting = format!("gateway.webhook.stripe_secrets={quoted}");
+        load(None, &[&setting], &[]).err().map(|error| format!("{error:#}"))
+    };
+    assert_eq!(refused("whsec_Ab0+/_-="), None);
+    for wrong in [
+        "",
+        "whsec_",
+        "whsec_a\n",
+        " whsec_a",
+        "\"whsec_a\"",
+        "'whsec_a'",
+        "whsec_a b",
+        "sk_live_a",
+        "a",
+    ] {
+        let told = refused(wrong).unwrap_or_else(|| panic!("{wrong:?} was accepted"));
+        assert!(told.contains("webhook.stripe_secrets"), "{told}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_variable_that_is_not_text_matters_only_where_it_is_ours() {
+    use std::os::unix::ffi::OsStringExt;
+    let load = |name: &[u8], value: &[u8]| {
+        let vars = [(OsString::from_vec(name.into()), OsString::from_vec(value.into()))];
+        Loaded::from_layers(None, &[], vars.into_iter()).map_err(|error| format!("{error:#}"))
+    };
+    assert!(load(b"OTHER", b"\xff").is_ok());
+    assert!(load(b"\xff", b"a").is_ok());
+    let told = load(b"COMANDA__TOPICS__PREFIX", b"hunter2\xff").err().unwrap();
+    assert!(told.contains("COMANDA__TOPICS__PREFIX") && !told.contains(SECRET), "{told}");
+    assert!(load(b"COMANDA__TOPICS__\xff", b"a").is_err());
 }

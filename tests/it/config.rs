@@ -57,3 +57,50 @@ async fn secrets_are_masked_and_origins_told() {
     assert!(line("topics.prefix").contains("dev."));
     assert!(line("topics.orders").contains("default"));
 }
+
+#[tokio::test]
+async fn settings_come_through_a_pipe() {
+    let folder = run_dir::folder("config-pipe");
+    let file = folder.join("comanda.toml");
+    std::fs::write(&file, "[topics]\nprefix = \"piped.\"\n").unwrap();
+    let shown = shell(&format!("cat {} | comanda config show --config /dev/stdin", file.display()));
+    assert!(shown.status.success(), "{shown:#?}");
+    assert!(String::from_utf8_lossy(&shown.stdout).contains("piped."), "{shown:#?}");
+}
+
+#[tokio::test]
+async fn a_command_that_cannot_print_ends_without_a_panic() {
+    for arguments in [
+        &["config", "show"][..],
+        &["config", "check"],
+        &["schema", "graphql"],
+        &["--help"],
+        &["config", "check", "--set", "topics.partition=1"],
+        &["no-such-command"],
+    ] {
+        let (reader, gone) = std::io::pipe().unwrap();
+        drop(reader);
+        let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        for (out, err) in
+            [(full().into(), None), (gone.into(), None), (full().into(), Some(full()))]
+        {
+            let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_comanda"));
+            let (out, silent): (std::process::Stdio, bool) = (out, err.is_some());
+            command.args(arguments).stdout(out);
+            let err = err.map_or_else(std::process::Stdio::piped, std::process::Stdio::from);
+            let ended = command.stderr(err).spawn().unwrap().wait_with_output().unwrap();
+            let told = String::from_utf8_lossy(&ended.stderr);
+            assert!(!told.contains("panicked"), "{arguments:?}: {told}");
+            // A panic's own status, where it can't be told.
+            assert!(ended.status.code().is_some_and(|code| code < 101), "{arguments:?} {silent}");
+        }
+    }
+}
+
+/// What comes of a line of the shell, in which `comanda` is this build's.
+fn shell(line: &str) -> std::process::Output {
+    let folder = std::path::Path::new(env!("CARGO_BIN_EXE_comanda")).parent().unwrap();
+    let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
+    let mut shell = std::process::Command::new("bash");
+    shell.args(["-c", line]).env("PATH", path).output().unwrap()
+}

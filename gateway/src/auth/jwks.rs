@@ -23,7 +23,10 @@ struct KeySet {
 
 /// The keys that tokens can be verified with. Others are passed over, as RFC 7517 §5 has it.
 pub(super) fn parse(content: &[u8]) -> Result<Vec<Key>, LoadError> {
-    let set: KeySet = serde_json::from_slice(content).map_err(LoadError::NoKeySet)?;
+    let set: KeySet = serde_json::from_slice(content).map_err(|error| {
+        // Its message repeats what it finds.
+        LoadError::NoKeySet { line: error.line(), column: error.column() }
+    })?;
     let all = set.keys.len();
     let keys: Vec<Key> = set.keys.into_iter().filter_map(key).collect();
     debug!(keys = keys.len(), passed_over = all - keys.len(), "a key set");

@@ -90,7 +90,7 @@ impl KeyRing {
         let file: KeysFile = toml::from_slice(content).map_err(|error| {
             let before = &content[..error.span().map_or(0, |span| span.start.min(content.len()))];
             let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-            LoadError::Toml { line, problem: error.message().to_owned() }
+            LoadError::Toml { line }
         })?;
         Keys::parse(self.inline.iter().chain(&file.api_keys)).map_err(LoadError::Keys)
     }

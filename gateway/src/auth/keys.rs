@@ -60,30 +60,29 @@ pub(crate) struct Keys {
 }
 
 impl Keys {
-    /// The keys as they are configured, or what is wrong with them; that never tells a key or its
-    /// hash.
+    /// The keys as they are configured, or what is wrong with them; that never tells a value: it
+    /// may be a key that stands in the wrong place.
     pub fn parse<'a>(configured: impl IntoIterator<Item = &'a ApiKey>) -> Result<Self, String> {
         let (mut names, mut hashes) = (HashSet::new(), HashSet::new());
         let mut known = Vec::new();
-        for key in configured {
-            let name = &key.name;
-            if !names.insert(name) {
-                return Err(format!("has two keys with the name {name:?}"));
+        for (n, key) in (1..).zip(configured) {
+            if !names.insert(&key.name) {
+                return Err(format!("number {n}: another entry has the same name"));
             }
             let Some(hash) = digest::parse(&key.sha256) else {
-                return Err(format!("{name:?}: sha256 must be 64 hexadecimal digits"));
+                return Err(format!("number {n}: sha256 must be 64 hexadecimal digits"));
             };
             if !hashes.insert(hash) {
-                return Err(format!("{name:?}: another entry has the same key"));
+                return Err(format!("number {n}: another entry has the same key"));
             }
             let principal = match (key.role, key.customer_id.as_deref()) {
                 (Role::Operator, None) => Principal::Operator,
                 (Role::Operator, Some(_)) => {
-                    return Err(format!("{name:?}: an operator has no customer_id"));
+                    return Err(format!("number {n}: an operator has no customer_id"));
                 }
                 (Role::Customer, Some(id)) if !id.is_empty() => Principal::Customer(id.into()),
                 (Role::Customer, _) => {
-                    return Err(format!("{name:?}: a customer needs a customer_id"));
+                    return Err(format!("number {n}: a customer needs a customer_id"));
                 }
             };
             known.push((hash, principal));

@@ -23,8 +23,11 @@ pub(super) enum LoadError {
     Read(#[source] std::io::Error),
     #[error("there are more than {0} bytes")]
     TooLarge(u64),
-    #[error("line {line} does not parse: {problem}")]
-    Toml { line: usize, problem: String },
+    #[error(
+        "line {line} does not parse: it takes tables [[api_keys]] with the texts name, sha256, role \
+         (operator or customer) and, of a customer, customer_id"
+    )]
+    Toml { line: usize },
     #[error("{0}")]
     Keys(String),
     #[error("the secret {0}")]
@@ -33,8 +36,8 @@ pub(super) enum LoadError {
     Fetch(#[source] reqwest::Error),
     #[error("the answer has the status {0}")]
     Status(StatusCode),
-    #[error("it is no JSON Web Key Set")]
-    NoKeySet(#[source] serde_json::Error),
+    #[error("it is no JSON Web Key Set: line {line}, column {column}")]
+    NoKeySet { line: usize, column: usize },
     #[error("none of its keys is for RS256 or ES256")]
     NoKey,
 }

@@ -57,14 +57,17 @@ pub(crate) struct Proxies {
 
 impl Proxies {
     pub fn parse(trusted: &[String], header: ForwardedHeader) -> Result<Self, Error> {
-        let net = |text: &String| {
+        let net = |(n, text): (usize, &String)| {
             let bare = text.parse().map(|address: IpAddr| address.into());
             bare.or_else(|_| text.parse()).map_err(|_| Error::Options {
                 key: "trusted_proxies",
-                problem: format!("{text:?} is neither an address nor a network such as 10.0.0.0/8"),
+                problem: format!(
+                    "has, as number {}, neither an address nor a network such as 10.0.0.0/8",
+                    n + 1
+                ),
             })
         };
-        let trusted = trusted.iter().map(net).collect::<Result<_, _>>()?;
+        let trusted = trusted.iter().enumerate().map(net).collect::<Result<_, _>>()?;
         Ok(Self { trusted, header, has_warned: AtomicBool::new(false) })
     }
 

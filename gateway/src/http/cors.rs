@@ -38,12 +38,14 @@ impl Cors {
         if origins == ["*"] {
             return Ok(Self::Any);
         }
-        match origins.iter().find(|origin| !is_origin(origin)) {
+        match origins.iter().position(|origin| !is_origin(origin)) {
             None => Ok(Self::Only(origins.iter().map(|origin| origin.to_lowercase()).collect())),
             Some(wrong) => Err(Error::Options {
                 key: "cors_origins",
                 problem: format!(
-                    "{wrong:?} is no origin such as https://shop.example:8443; \"*\" stands alone"
+                    "has, as number {}, no origin such as https://shop.example:8443; \"*\" stands \
+                     alone",
+                    wrong + 1
                 ),
             }),
         }

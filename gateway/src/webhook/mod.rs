@@ -40,14 +40,23 @@ impl WebhookOptions {
 
     pub(crate) fn validate(&self) -> Result<(), Error> {
         let refuse = |key, problem: &str| Err(Error::Options { key, problem: problem.into() });
-        if self.stripe_secrets.iter().any(|secret| secret.expose_secret().trim().is_empty()) {
-            return refuse("webhook.stripe_secrets", "must not have an empty secret");
+        if !self.stripe_secrets.iter().all(|secret| is_signing_secret(secret.expose_secret())) {
+            let problem = "must be signing secrets as Stripe shows them: whsec_, then letters and \
+                           digits, without quotes or line breaks";
+            return refuse("webhook.stripe_secrets", problem);
         }
         if !(1..=86_400).contains(&self.tolerance_seconds) {
             return refuse("webhook.tolerance_seconds", "must be 1 to 86400");
         }
         Ok(())
     }
+}
+
+/// Whether it can be a signing secret. What comes with a secret when it is copied (a line break,
+/// quotes), or an API key in its place, would refuse every delivery.
+fn is_signing_secret(text: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=_-".contains(&byte);
+    text.strip_prefix("whsec_").is_some_and(|rest| !rest.is_empty() && rest.bytes().all(is_plain))
 }
 
 /// What became of a delivery that was not refused.

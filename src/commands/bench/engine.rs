@@ -45,9 +45,9 @@ pub async fn run(loaded: Loaded, settings: SettingsArgs, args: BenchEngineArgs) 
     .await?;
     let figures = figures?;
     let report = Report::of(&figures, settings.engine.max_in_flight_records);
-    println!("{}", report.table(&figures));
+    say!("{}", report.table(&figures));
     if args.json {
-        println!("{}", serde_json::to_string(&report)?);
+        say!("{}", serde_json::to_string(&report)?);
     }
     deleted
 }
@@ -115,7 +115,7 @@ impl<'a> Bench<'a> {
         }
         let Some(rate) = figures.rate("engine") else { return Ok(figures) };
         let pace = Pace::new(rate * SHARE, self.args.seconds);
-        eprintln!("latency at {:.0} orders/s", rate * SHARE);
+        note!("latency at {:.0} orders/s", rate * SHARE);
         for _ in 0..self.args.rounds {
             for (name, case, kind) in
                 [("raw", "raw_paced", RAW_PACED), ("engine", "engine_paced", Kind::Engine)]
@@ -172,7 +172,7 @@ impl<'a> Bench<'a> {
         let latency =
             latency::measure(pace, load, self.orders, kafka, results, self.stop.clone()).await?;
         let measured = case.measured().await.with_context(|| name.to_owned())?;
-        eprintln!("{name:<16}{:>12.2} ms{:>12.2} ms", latency.median, latency.p99);
+        note!("{name:<16}{:>12.2} ms{:>12.2} ms", latency.median, latency.p99);
         self.scratch.delete().await?;
         Ok((latency, measured))
     }
@@ -192,14 +192,14 @@ impl<'a> Bench<'a> {
         let (load, stop) = (self.load(&names, LINGER_MS)?, self.stop.clone());
         let fill = move || load.fill(orders, &stop);
         let took = tokio::task::spawn_blocking(fill).await??;
-        eprintln!("{name:<16}{orders:>12} orders written in {:.1} s", took.as_secs_f64());
+        note!("{name:<16}{orders:>12} orders written in {:.1} s", took.as_secs_f64());
         Ok(names)
     }
 
     fn tell(&self, name: &str, measured: &Measured) {
         let Measured { orders, seconds, .. } = measured;
         let (rate, cpu) = (measured.rate(), measured.cpu_us());
-        eprintln!("{name:<16}{rate:>12.0} orders/s{cpu:>10.2} µs CPU ({orders} in {seconds:.1} s)");
+        note!("{name:<16}{rate:>12.0} orders/s{cpu:>10.2} µs CPU ({orders} in {seconds:.1} s)");
     }
 }
 

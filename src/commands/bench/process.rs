@@ -35,6 +35,9 @@ impl Starter {
     /// Children get `settings`, and the environment as it is.
     pub fn new(settings: &SettingsArgs) -> Result<Self> {
         let binary = std::env::current_exe().context("finding this binary")?;
+        if settings.config.as_ref().is_some_and(|path| !path.is_file()) {
+            bail!("bench gives --config to its children, so it has to be a plain file");
+        }
         let config = settings.config.iter();
         let config = config.flat_map(|file| ["--config".to_owned(), file.display().to_string()]);
         let set = settings.overrides().into_iter().flat_map(|set| ["--set".to_owned(), set]);

@@ -30,7 +30,7 @@ pub async fn with<T>(
     };
     // Whoever still writes into the topics has to stop first.
     stop.cancel();
-    eprintln!("deleting the topics …");
+    note!("deleting the topics …");
     let deleted = scratch.delete().await;
     Ok((done, deleted))
 }

@@ -49,10 +49,10 @@ pub fn run(desk: &Desk, args: &DlqListArgs) -> Result<()> {
         }
         let topic = desk.names.dead_letters(stage);
         if desk.is_hidden(&topic)? {
-            eprintln!("a transaction is open in {topic}: what stands behind it is not listed yet");
+            note!("a transaction is open in {topic}: what stands behind it is not listed yet");
         }
     }
-    eprint!("{}", tally.text(args.all));
+    output::to_stderr(&tally.text(args.all));
     Ok(())
 }
 

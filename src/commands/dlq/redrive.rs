@@ -1,7 +1,7 @@
 //! `comanda dlq redrive`.
 
 use std::collections::HashSet;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::ops::ControlFlow;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
@@ -17,7 +17,7 @@ use super::survey::letters;
 use super::writer::Writer;
 use super::{Desk, stages};
 use crate::cli::dlq::DlqRedriveArgs;
-use crate::{points, progress};
+use crate::{output, points, progress};
 
 /// Letters in one transaction, and bytes of their values.
 const BATCH: usize = 500;
@@ -52,8 +52,8 @@ pub fn run(desk: &Desk, args: &DlqRedriveArgs) -> Result<()> {
     let ready: usize = plans.iter().map(|plan| plan.ready.len()).sum();
     let mut summary = Summary::of(&plans);
     if args.dry_run {
-        plans.iter().for_each(|plan| tell_ready(desk, plan));
-        println!("would redrive {}", summary.text(ready as u64));
+        plans.iter().try_for_each(|plan| tell_ready(desk, plan))?;
+        say!("would redrive {}", summary.text(ready as u64));
         return summary.verdict();
     }
     if ready > 0 {
@@ -69,7 +69,7 @@ pub fn run(desk: &Desk, args: &DlqRedriveArgs) -> Result<()> {
         }
         progress.finish();
     }
-    println!("redriven {}", summary.text(summary.redriven));
+    say!("redriven {}", summary.text(summary.redriven));
     summary.verdict()
 }
 
@@ -135,8 +135,7 @@ fn confirm(desk: &Desk, letters: usize) -> Result<()> {
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
         bail!("there is no terminal to ask on: add --yes, or --dry-run to see what would be done");
     }
-    eprint!("Put {letters} dead letters back to where they came from? [y/N] ");
-    io::stderr().flush().context("writing to standard error")?;
+    output::to_stderr(&format!("Put {letters} dead letters back to where they came from? [y/N] "));
     let (sender, answer) = mpsc::channel();
     // A thread of its own, left alone where a signal comes first: nothing can end its reading.
     std::thread::spawn(move || {
@@ -161,10 +160,10 @@ fn confirm(desk: &Desk, letters: usize) -> Result<()> {
 
 fn tell_refused(plan: &Plan) {
     for (at, why) in &plan.refused {
-        eprintln!("{} {at} is not redriven: {why}", plan.stage.as_str());
+        note!("{} {at} is not redriven: {why}", plan.stage.as_str());
     }
     if plan.beyond > 0 {
-        eprintln!(
+        note!(
             "{}: {} letters are beyond what one run takes; repeat the command, or narrow it",
             plan.stage.as_str(),
             plan.beyond
@@ -172,10 +171,10 @@ fn tell_refused(plan: &Plan) {
     }
 }
 
-fn tell_ready(desk: &Desk, plan: &Plan) {
+fn tell_ready(desk: &Desk, plan: &Plan) -> Result<()> {
     let input = desk.names.name(plan.stage.input());
     for letter in &plan.ready {
-        println!(
+        say!(
             "{} {}  to {input} {}  {}  {}",
             plan.stage.as_str(),
             letter.at,
@@ -184,6 +183,7 @@ fn tell_ready(desk: &Desk, plan: &Plan) {
             printable(letter.kind.as_bytes(), 40),
         );
     }
+    Ok(())
 }
 
 /// What became of the letters that were asked for.

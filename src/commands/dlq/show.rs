@@ -13,6 +13,7 @@ use super::Desk;
 use super::letter::{Found, Position, printable};
 use super::survey::{Done, Survey};
 use crate::cli::dlq::DlqShowArgs;
+use crate::output;
 
 /// Bytes of the value that are dumped.
 const DUMP_BYTES: usize = 2048;
@@ -36,14 +37,14 @@ pub fn run(desk: &Desk, args: &DlqShowArgs) -> Result<()> {
         bail!("there is no record {} in {topic}; `comanda dlq list` lists them", args.letter);
     };
     let survey = Survey::of(desk, stage, From::Beginning)?;
-    print!("{}", head(&record, survey.redriven.get(&args.letter)));
+    output::print(&head(&record, survey.redriven.get(&args.letter)))?;
     let Some(payload) = record.payload() else {
-        println!("\nno value");
+        say!("\nno value");
         return Ok(());
     };
-    println!("\nvalue, {} bytes", payload.len());
-    print!("{}", dump(payload, DUMP_BYTES));
-    println!("\n{}", decoded(desk, payload)?);
+    say!("\nvalue, {} bytes", payload.len());
+    output::print(&dump(payload, DUMP_BYTES))?;
+    say!("\n{}", decoded(desk, payload)?);
     Ok(())
 }
 

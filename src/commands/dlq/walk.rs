@@ -64,7 +64,7 @@ impl Desk {
             while ends.readable(partition)? < goal {
                 self.go_on()?;
                 if !told {
-                    eprintln!("waits for a transaction to end that is open in {topic}");
+                    note!("waits for a transaction to end that is open in {topic}");
                     told = true;
                 }
                 if Instant::now() > until {

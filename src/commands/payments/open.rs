@@ -145,7 +145,7 @@ fn decode<E: Event>(
         Err(error) => {
             let (topic, partition, offset) = (record.topic(), record.partition(), record.offset());
             let error = headers::error_chain(&error);
-            eprintln!("{topic} {partition}@{offset} is left out: {error}");
+            note!("{topic} {partition}@{offset} is left out: {error}");
             Ok(None)
         }
     }

@@ -33,7 +33,7 @@ pub fn run(desk: &Desk, args: &StuckArgs) -> Result<()> {
             return Ok(());
         }
     }
-    eprintln!("{} in doubt, {} charged though failed", doubts.len(), charged.len());
+    note!("{} in doubt, {} charged though failed", doubts.len(), charged.len());
     Ok(())
 }
 

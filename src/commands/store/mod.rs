@@ -3,10 +3,11 @@
 mod rebuild;
 
 use anyhow::{Context as _, Result};
+use comanda_schemas::url_without_login;
 use comanda_store::{Migrated, Store};
 
 use crate::cli::StoreAction;
-use crate::config::{Loaded, without_login};
+use crate::config::Loaded;
 use crate::output;
 
 /// Runs one of them.
@@ -19,7 +20,7 @@ pub async fn run(loaded: Loaded, action: StoreAction) -> Result<()> {
 
 async fn migrate(loaded: Loaded) -> Result<()> {
     let options = &loaded.settings.store;
-    let url = without_login(&options.url);
+    let url = url_without_login(&options.url);
     let migrated = Store::migrate(options).await.with_context(|| format!("order store {url}"))?;
     let Migrated { from, to } = migrated;
     let what = match from == to {

@@ -7,16 +7,16 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use comanda_processors::projector;
 use comanda_schemas::scan::partitions;
-use comanda_schemas::{ClientLog, KafkaOptions, Registry, Topic, TopicNames};
+use comanda_schemas::{ClientLog, KafkaOptions, Registry, Topic, TopicNames, url_without_login};
 use comanda_store::{Options, Position, Store};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::RebuildArgs;
-use crate::config::{Loaded, without_login};
+use crate::config::Loaded;
 use crate::progress::Goals;
 use crate::{output, signals};
 
@@ -44,8 +44,9 @@ pub async fn run(loaded: Loaded, args: RebuildArgs) -> Result<()> {
     let settings = loaded.settings;
     ensure!(args.into != settings.store.url, "--into names the store in use (store.url)");
     let options = Options { url: args.into, auto_migrate: true, ..settings.store };
-    let url = without_login(&options.url);
-    options.validate().with_context(|| format!("--into {url}"))?;
+    let url = url_without_login(&options.url);
+    // Without its source: sqlx repeats the value of a parameter that it does not know.
+    options.validate().map_err(|error| anyhow!("--into {url}: {error}"))?;
     let (kafka, names) = (settings.kafka, settings.topics.names());
     let extents = {
         let (kafka, names) = (kafka.clone(), names.clone());

@@ -86,9 +86,9 @@ pub async fn run(loaded: Loaded, settings: SettingsArgs, args: BenchGatewayArgs)
     .await?;
     let results = results?;
     let report = Report::of(&results);
-    println!("{}", report.table(&results));
+    say!("{}", report.table(&results));
     if args.json {
-        println!("{}", serde_json::to_string(&report)?);
+        say!("{}", serde_json::to_string(&report)?);
     }
     deleted
 }
@@ -141,7 +141,7 @@ struct Bench<'a> {
 impl Bench<'_> {
     async fn measure(&self) -> Result<Results> {
         let mut results = Results::default();
-        eprintln!("this takes about {} s", self.guess().as_secs());
+        note!("this takes about {} s", self.guess().as_secs());
         // A broker that has just started is slow at first; whoever comes first would pay for it.
         self.case("warm-up", What::Raw, None).await?;
         if self.wants(IDLE) {
@@ -158,7 +158,7 @@ impl Bench<'_> {
         let Some(rate) = results.figures.rate("gateway") else { return Ok(results) };
         let pace = Pace::new(rate * SHARE, self.args.seconds);
         if PACED.iter().any(|(name, _)| self.wants(name)) {
-            eprintln!("now at {:.0} orders/s", rate * SHARE);
+            note!("now at {:.0} orders/s", rate * SHARE);
         }
         for _ in 0..self.args.rounds {
             self.all(&PACED, Some(pace), &mut results).await?;
@@ -213,7 +213,7 @@ impl Bench<'_> {
         let outcome = outcome.with_context(|| name.to_owned())?;
         let (rate, cpu, Latency { median, p99, .. }) =
             (outcome.0.rate(), outcome.0.cpu_us(), outcome.1);
-        eprintln!(
+        note!(
             "{name:<20}{rate:>10.0} orders/s{cpu:>10.2} µs CPU{median:>10.2} ms, p99 {p99:.2} ms"
         );
         self.scratch.delete().await?;
@@ -281,7 +281,7 @@ impl Bench<'_> {
         let measuring = idle::measure(&gateway, events, self.args.subscriptions);
         let memory = measuring.await.context(IDLE)?;
         let (idle, each) = (memory.idle_gateway_rss_bytes, memory.bytes_per_idle_subscription);
-        eprintln!("{IDLE:<20}{idle:>10} bytes{each:>10} bytes a subscription");
+        note!("{IDLE:<20}{idle:>10} bytes{each:>10} bytes a subscription");
         gateway.running.end().await?;
         self.scratch.delete().await?;
         Ok(memory)
