@@ -113,7 +113,7 @@ mod tests {
     #[test]
     fn what_is_no_key_set_is_refused() {
         for wrong in ["", "[]", "{}", r#"{"keys":{}}"#, "<html>"] {
-            assert!(matches!(parse(wrong.as_bytes()), Err(LoadError::NoKeySet(_))), "{wrong}");
+            assert!(matches!(parse(wrong.as_bytes()), Err(LoadError::NoKeySet { .. })), "{wrong}");
         }
     }
 }
