@@ -26,7 +26,6 @@ mod telemetry;
 mod topics;
 mod watchdog;
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anyhow::Result;

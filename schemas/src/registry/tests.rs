@@ -257,6 +257,6 @@ async fn a_login_in_the_registrys_url_is_in_no_error() {
     });
     let error = registry.unwrap().read::<Nothing>(EMPTY).await.unwrap_err();
     let text = crate::headers::error_chain(&error);
-    assert!(text.contains("http://127.0.0.1:1/base"), "{text}");
+    assert!(text.contains("@127.0.0.1:1/base"), "{text}");
     assert!(!text.contains("secret") && !text.contains("ana"), "{text}");
 }
