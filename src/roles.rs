@@ -243,7 +243,10 @@ impl Run {
             runtime: tokio::runtime::Handle::current(),
             shutdown: self.stop.clone(),
         };
-        crew.add_blocking(move || Ok(read(&followed)));
+        crew.add_blocking(move || {
+            read(&followed);
+            Ok(())
+        });
     }
 
     async fn projector(self) -> Result<()> {

@@ -89,7 +89,10 @@ async fn a_role_that_fails_or_panics_is_started_again_and_ends_no_other() {
         match n {
             0 => bail!("the provider's name is wrong"),
             1 => panic!("out of {}", "luck"),
-            _ => Ok(stop.cancelled().await),
+            _ => {
+                stop.cancelled().await;
+                Ok(())
+            }
         }
     });
     until("the first failure is told", || {
@@ -134,7 +137,10 @@ async fn a_wrong_configuration_ends_the_process_at_start_and_not_later() {
         match n {
             0 | 2 => bail!("the log ends"),
             1 => Err(anyhow!("the port is taken")).context(Misconfigured),
-            _ => Ok(stop.cancelled().await),
+            _ => {
+                stop.cancelled().await;
+                Ok(())
+            }
         }
     });
     until("it is started a fourth time", || house.starts.load(Ordering::SeqCst) == 4).await;
@@ -154,7 +160,10 @@ async fn the_first_of_a_crew_to_end_ends_the_others() {
     let stop = CancellationToken::new();
     let mut crew = Crew::new(stop.clone());
     let asked = stop.clone();
-    crew.add(async move { Ok(asked.cancelled().await) });
+    crew.add(async move {
+        asked.cancelled().await;
+        Ok(())
+    });
     crew.add(async { bail!("lost") });
     assert_eq!(crew.run().await.unwrap_err().to_string(), "lost");
     assert!(stop.is_cancelled());
