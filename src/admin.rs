@@ -7,8 +7,9 @@ use anyhow::{Context, Result};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use warp::Filter;
-use warp::http::{StatusCode, header};
+use warp::filters::path::FullPath;
+use warp::http::{Method, StatusCode, header};
+use warp::{Filter, Reply};
 
 use crate::readiness::Readiness;
 
@@ -59,23 +60,73 @@ impl Server {
                 upkeep.run_upkeep();
             }
         });
-        let live = warp::path!("livez").map(|| "live\n".to_owned());
-        let ready = warp::path!("readyz").map(move || {
-            let report = readiness.report();
-            let ready = report.ready && !stopping.is_cancelled();
-            let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-            warp::reply::with_status(warp::reply::json(&report), status)
+        let routes = warp::method().and(warp::path::full()).map(move |method, path: FullPath| {
+            if !matches!(method, Method::GET | Method::HEAD) {
+                let allowed = warp::reply::with_header("", header::ALLOW, "GET, HEAD");
+                let status = StatusCode::METHOD_NOT_ALLOWED;
+                return warp::reply::with_status(allowed, status).into_response();
+            }
+            match path.as_str() {
+                "/livez" => "live\n".into_response(),
+                "/readyz" => {
+                    let report = readiness.report();
+                    let ready = report.ready && !stopping.is_cancelled();
+                    let status =
+                        if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+                    warp::reply::with_status(warp::reply::json(&report), status).into_response()
+                }
+                "/metrics" => {
+                    let text = "text/plain; version=0.0.4; charset=utf-8";
+                    let metrics = metrics.render();
+                    warp::reply::with_header(metrics, header::CONTENT_TYPE, text).into_response()
+                }
+                _ => StatusCode::NOT_FOUND.into_response(),
+            }
         });
-        let metrics = warp::path!("metrics").map(move || {
-            let text = "text/plain; version=0.0.4; charset=utf-8";
-            warp::reply::with_header(metrics.render(), header::CONTENT_TYPE, text)
-        });
-        let routes = warp::get().and(live.or(ready).or(metrics)).boxed();
         warp::serve(routes)
             .incoming(self.listener)
             .graceful(async move { stop.cancelled().await })
             .run()
             .await;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use metrics_exporter_prometheus::PrometheusBuilder;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    /// The status of a request line.
+    async fn status(addr: SocketAddr, line: &str) -> String {
+        let mut stream = TcpStream::connect(addr).await.unwrap();
+        let head = format!("{line} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer[9..12].to_owned()
+    }
+
+    #[tokio::test]
+    async fn a_head_is_answered_as_a_get_and_nothing_else_is() {
+        let (readiness, stop) = (Readiness::default(), CancellationToken::new());
+        readiness.add("a part", || Ok(()));
+        let metrics = PrometheusBuilder::new().build_recorder().handle();
+        let listen = ([127, 0, 0, 1], 0).into();
+        let server = Server::bind(listen, readiness, metrics).await.unwrap();
+        let addr = server.addr();
+        let serving = tokio::spawn(server.run_until_stopped(stop.clone(), stop.clone()));
+        for path in ["/livez", "/readyz", "/metrics"] {
+            assert_eq!(status(addr, &format!("GET {path}")).await, "200", "{path}");
+            assert_eq!(status(addr, &format!("HEAD {path}")).await, "200", "{path}");
+            assert_eq!(status(addr, &format!("POST {path}")).await, "405", "{path}");
+        }
+        assert_eq!(status(addr, "CONNECT example.com:443").await, "405");
+        assert_eq!(status(addr, "GET /nothing").await, "404");
+        stop.cancel();
+        serving.await.unwrap().unwrap();
     }
 }

@@ -10,6 +10,7 @@ mod client;
 mod compression;
 mod cors;
 mod edge;
+mod host;
 mod params;
 mod request_id;
 mod routes;

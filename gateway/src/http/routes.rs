@@ -24,7 +24,7 @@ use warp::{Filter, Rejection, Reply};
 use super::accept::{Accept, Events, Media};
 use super::access_log::Learnt;
 use super::answer::{Refusal, respond, respond_json};
-use super::{Cors, Sender, body, params, sse};
+use super::{Cors, Sender, body, host, params, sse};
 use crate::auth::{Auth, Caller, Credential, Grant};
 use crate::execute::Executor;
 use crate::failure::{Code, Failure};
@@ -80,9 +80,13 @@ pub(crate) fn service(
     // Together, because each request clones them.
     let shared = Arc::new((gateway, others));
     tower::service_fn(move |request: http::Request<Incoming>| {
+        if let Some(problem) = host::problem(&request) {
+            let refusal = Refusal::new(StatusCode::BAD_REQUEST, problem).respond(Media::Json);
+            return Either::Left(Either::Left(std::future::ready(Ok(refusal.into_response()))));
+        }
         let shared = shared.clone();
         if request.method() != Method::POST || request.uri().path() != PATH {
-            return Either::Left(Box::pin(shared.1.clone().call(request)));
+            return Either::Left(Either::Right(Box::pin(shared.1.clone().call(request))));
         }
         // In a box: it is large, and is handed from layer to layer.
         Either::Right(Box::pin(async move {
@@ -181,6 +185,9 @@ impl Gateway {
         S: Stream<Item = Result<B, E>>,
         B: Buf,
     {
+        if request.method == Method::CONNECT {
+            return Err(Refusal::method("GET, POST", "this is no proxy"));
+        }
         match &*request.path {
             PATH => self.graphql(request, accept, learnt).await,
             "/webhooks/stripe" => match &self.webhook {

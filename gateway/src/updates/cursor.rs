@@ -44,10 +44,14 @@ impl Cursor {
             rest = after;
             let partition = i32::try_from(take(&mut rest)?).ok()?;
             let offset = i64::try_from(take(&mut rest)?).ok()?;
-            if usize::from(*topic) >= Topic::ALL.len() || cursor.next.len() >= MAX_PARTITIONS {
+            let at = (*topic, partition);
+            // They stand in order, each once, as they are written.
+            let is_in_order = cursor.next.last().is_none_or(|(last, _)| *last < at);
+            let is_topic = usize::from(*topic) < Topic::ALL.len();
+            if !is_topic || !is_in_order || cursor.next.len() >= MAX_PARTITIONS {
                 return None;
             }
-            *cursor.at_mut((*topic, partition)) = offset;
+            cursor.next.push((at, offset));
         }
         Some(cursor)
     }
@@ -76,6 +80,11 @@ impl Cursor {
             place
         });
         &mut self.next[place].1
+    }
+
+    /// Whether it names no partition that `other` does not name.
+    pub fn is_within(&self, other: &Self) -> bool {
+        self.next.iter().all(|(at, _)| other.at(*at).is_some())
     }
 
     /// Whatever either has seen.
@@ -166,6 +175,20 @@ mod tests {
     fn what_is_no_cursor_is_refused() {
         for wrong in ["", "x", "AQ==", "AgAAAA", "AQQAAA", "AQAA", &"A".repeat(1_000_000)] {
             assert_eq!(Cursor::parse(wrong).unwrap_err().code, Code::Invalid, "{wrong:.10}");
+        }
+    }
+
+    #[test]
+    fn a_cursor_names_each_partition_once_and_in_order() {
+        let of = |partitions: &[u8]| {
+            let bytes = partitions.iter().flat_map(|partition| [0, *partition, 1]);
+            let bytes: Vec<u8> = [FORM].into_iter().chain(bytes).collect();
+            Cursor::parse(&URL_SAFE_NO_PAD.encode(bytes)).map_err(|failure| failure.code)
+        };
+        let known = of(&[0, 1, 2]).unwrap();
+        assert!(of(&[0, 2]).unwrap().is_within(&known) && !of(&[3]).unwrap().is_within(&known));
+        for wrong in [&[1, 0][..], &[1, 1]] {
+            assert_eq!(of(wrong), Err(Code::Invalid));
         }
     }
 

@@ -38,6 +38,9 @@ impl Feed {
         watch: Watch,
         after: Option<Cursor>,
     ) -> Result<Self, Failure> {
+        if let Some(after) = &after {
+            inner.check(after, &watch).await?;
+        }
         let mut ready = VecDeque::new();
         let (phase, cursor) = match (&watch, after) {
             (Watch::All(_), Some(after)) => (Phase::CatchingUp(None), after),
@@ -180,6 +183,20 @@ impl Watch {
 }
 
 impl Inner {
+    /// Refuses a cursor that names partitions which the topics don't have. What it asks of the store
+    /// is bounded by that: each partition is a condition.
+    async fn check(&self, after: &Cursor, watch: &Watch) -> Result<(), Failure> {
+        if *after == Cursor::default() {
+            return Ok(());
+        }
+        let (_listening, start) = self.hub.listen(watch.interest()).await?;
+        if after.is_within(&start.begin) {
+            return Ok(());
+        }
+        let message = "after names a partition that the topics do not have";
+        Err(Failure::new(Code::Invalid, message))
+    }
+
     /// Listens, and waits until the store has everything that was delivered before.
     async fn listen(&self, interest: Interest) -> Result<Listening, Failure> {
         let (listening, start) = self.hub.listen(interest).await?;

@@ -14,11 +14,27 @@ use serde_json::Value;
 /// Longest id or code that is taken over, in bytes.
 const MAX_TEXT: usize = 255;
 const PROVIDER: &str = "stripe";
+/// Types of the events that can be a report.
+const TYPES: [&str; 7] = [
+    "payment_intent.succeeded",
+    "payment_intent.payment_failed",
+    "payment_intent.canceled",
+    "charge.refunded",
+    "refund.created",
+    "refund.updated",
+    "refund.failed",
+];
 
+/// What every event of Stripe's has, those of its second version and pings included.
 #[derive(Deserialize)]
-struct Event {
+struct Envelope {
     id: String,
     r#type: String,
+}
+
+/// What the events have that can be a report.
+#[derive(Deserialize)]
+struct Details {
     /// Seconds of Unix time.
     created: i64,
     data: Data,
@@ -29,16 +45,30 @@ struct Data {
     object: Value,
 }
 
+/// An event that can be a report.
+struct Event {
+    id: String,
+    r#type: String,
+    created: i64,
+    object: Value,
+}
+
 /// The report that an event amounts to. `Ok(None)` where it is none of ours, or says nothing of how
 /// a payment ended; `Err` where it is no event.
 pub(super) fn report(body: &[u8]) -> Result<Option<PaymentReport>, serde_json::Error> {
-    let event: Event = serde_json::from_slice(body)?;
-    Ok(event.report())
+    let Envelope { id, r#type } = serde_json::from_slice(body)?;
+    // Thin events (`v2.core.event`) name an object and don't carry it; they and the pings of an
+    // event destination have other types than these.
+    if !TYPES.contains(&r#type.as_str()) {
+        return Ok(None);
+    }
+    let Details { created, data: Data { object } } = serde_json::from_slice(body)?;
+    Ok(Event { id, r#type, created, object }.report())
 }
 
 impl Event {
     fn report(self) -> Option<PaymentReport> {
-        let object = &self.data.object;
+        let object = &self.object;
         let (about, outcome, payment_id) = match self.r#type.as_str() {
             "payment_intent.succeeded" => (object, PaymentOutcome::Succeeded, &object["id"]),
             "payment_intent.payment_failed" | "payment_intent.canceled" => {
@@ -183,5 +213,19 @@ mod tests {
         assert_eq!(read("charge.refunded", ours.clone()), None, "no word of the refund");
         assert_eq!(read("refund.updated", ours), None, "still on its way");
         assert!(report(b"{}").is_err());
+    }
+
+    /// Bodies as "Thin events" in Stripe's documentation has them.
+    #[test]
+    fn thin_events_and_pings_are_no_reports_and_no_mistakes() {
+        let thin = |kind: &str| {
+            json!({ "id": "evt_test_65R9", "object": "v2.core.event", "type": kind,
+                "livemode": false, "created": "2025-09-17T06:20:52.246Z",
+                "related_object": { "id": "pi_1", "type": "payment_intent", "url": "/v1/x" } })
+        };
+        for kind in ["v2.core.event_destination.ping", "v1.payment_intent.succeeded"] {
+            assert!(matches!(report(thin(kind).to_string().as_bytes()), Ok(None)), "{kind}");
+        }
+        assert!(report(thin("payment_intent.succeeded").to_string().as_bytes()).is_err());
     }
 }

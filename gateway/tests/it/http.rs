@@ -5,6 +5,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::json;
 
 use crate::house::{House, OPERATOR, code};
+use crate::raw::Raw;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_media_type_of_the_answer_is_what_the_client_takes() -> Result<()> {
@@ -156,4 +157,32 @@ fn the_schema_has_the_surface_of_the_design() {
     ] {
         assert!(sdl.contains(line), "{line} is not in\n{sdl}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_of_http_1_1_has_one_host_and_no_proxy_is_here() -> Result<()> {
+    let house = House::open().await?;
+    let body = r#"{"query":"{ __typename }"}"#;
+    let post = |version: &str, hosts: &str| {
+        format!(
+            "POST /graphql HTTP/{version}\r\n{hosts}content-type: application/json\r\n\
+             content-length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    };
+    for (request, status) in [
+        (post("1.1", "host: x\r\n"), "200"),
+        (post("1.1", ""), "400"),
+        (post("1.1", "host: x\r\nhost: y\r\n"), "400"),
+        (post("1.0", ""), "200"),
+        ("GET / HTTP/1.1\r\n\r\n".to_owned(), "400"),
+        ("CONNECT example.com:443 HTTP/1.1\r\nhost: example.com\r\n\r\n".to_owned(), "405"),
+    ] {
+        let mut raw = Raw::connect(house.addr).await?;
+        raw.send(&request).await?;
+        let (head, _) = raw.answer().await?;
+        assert_eq!(&head[9..12], status, "{request}: {head}");
+        assert_eq!(status == "405", head.contains("allow: "));
+    }
+    Ok(())
 }

@@ -150,6 +150,9 @@ async fn what_is_none_of_ours_is_taken_and_left() -> Result<()> {
         event("evt_1", "customer.created", ours),
         event("evt_2", "payment_intent.succeeded", json!({})),
         event("evt_3", "payment_intent.succeeded", json!({ "order_id": "4711", "version": "1" })),
+        json!({ "id": "evt_4", "object": "v2.core.event", "created": "2025-09-17T06:20:52.246Z",
+            "type": "v2.core.event_destination.ping" })
+        .to_string(),
     ] {
         assert_eq!(deliver(&house, "whsec_new", &body, 0).await?.status(), StatusCode::OK);
     }
