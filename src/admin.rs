@@ -7,9 +7,8 @@ use anyhow::{Context, Result};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use warp::filters::path::FullPath;
+use warp::Filter;
 use warp::http::{Method, StatusCode, header};
-use warp::{Filter, Reply};
 
 use crate::readiness::Readiness;
 
@@ -60,29 +59,26 @@ impl Server {
                 upkeep.run_upkeep();
             }
         });
-        let routes = warp::method().and(warp::path::full()).map(move |method, path: FullPath| {
-            if !matches!(method, Method::GET | Method::HEAD) {
-                let allowed = warp::reply::with_header("", header::ALLOW, "GET, HEAD");
-                let status = StatusCode::METHOD_NOT_ALLOWED;
-                return warp::reply::with_status(allowed, status).into_response();
+        let others = warp::method().and_then(async |method: Method| {
+            if matches!(method, Method::GET | Method::HEAD) {
+                return Err(warp::reject());
             }
-            match path.as_str() {
-                "/livez" => "live\n".into_response(),
-                "/readyz" => {
-                    let report = readiness.report();
-                    let ready = report.ready && !stopping.is_cancelled();
-                    let status =
-                        if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-                    warp::reply::with_status(warp::reply::json(&report), status).into_response()
-                }
-                "/metrics" => {
-                    let text = "text/plain; version=0.0.4; charset=utf-8";
-                    let metrics = metrics.render();
-                    warp::reply::with_header(metrics, header::CONTENT_TYPE, text).into_response()
-                }
-                _ => StatusCode::NOT_FOUND.into_response(),
-            }
+            let allowed = warp::reply::with_header("", header::ALLOW, "GET, HEAD");
+            Ok(warp::reply::with_status(allowed, StatusCode::METHOD_NOT_ALLOWED))
         });
+        let live = warp::path!("livez").map(|| "live\n".to_owned());
+        let ready = warp::path!("readyz").map(move || {
+            let report = readiness.report();
+            let ready = report.ready && !stopping.is_cancelled();
+            let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+            warp::reply::with_status(warp::reply::json(&report), status)
+        });
+        let metrics = warp::path!("metrics").map(move || {
+            let text = "text/plain; version=0.0.4; charset=utf-8";
+            warp::reply::with_header(metrics.render(), header::CONTENT_TYPE, text)
+        });
+        // Those of other methods come first: of one without a path warp can't say what it is.
+        let routes = others.or(live).or(ready).or(metrics).boxed();
         warp::serve(routes)
             .incoming(self.listener)
             .graceful(async move { stop.cancelled().await })
@@ -126,6 +122,7 @@ mod tests {
         }
         assert_eq!(status(addr, "CONNECT example.com:443").await, "405");
         assert_eq!(status(addr, "GET /nothing").await, "404");
+        assert_eq!(status(addr, "GET example.com:443").await, "404");
         stop.cancel();
         serving.await.unwrap().unwrap();
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::auth::{ApiKey, JwtOptions, Keys};
+use crate::budget::Bounds;
 use crate::http::{Cors, ForwardedHeader, Proxies};
 use crate::{Audience, Error, WebhookOptions, limits};
 
@@ -28,7 +29,7 @@ pub struct Options {
     pub jwt: JwtOptions,
     /// What the payment provider may report.
     pub webhook: WebhookOptions,
-    /// Connections at one time; further ones wait to be accepted. At least 1.
+    /// Connections at one time, WebSockets among them; further ones wait to be accepted. At least 1.
     pub max_connections: u32,
     /// Connections of one address at one time, those of trusted proxies excepted; further ones are
     /// closed at once. 0 for no limit.
@@ -65,6 +66,15 @@ pub struct Options {
     pub access_log: bool,
     /// Largest request body and largest WebSocket message, in bytes.
     pub max_body_bytes: u64,
+    /// The same for clients without a key, at least 1; the webhook takes `max_body_bytes`.
+    pub max_anonymous_body_bytes: u64,
+    /// Bytes of requests and messages that have not come whole, and of large ones that are worked
+    /// on: of all clients with a key together.
+    pub max_request_bytes: u64,
+    /// Of all clients without a key together.
+    pub max_anonymous_request_bytes: u64,
+    /// Of one customer, and of one address without a key; 0 for no limit.
+    pub max_request_bytes_per_client: u64,
     /// How long a client may take to send the head of a request, and how long a connection may be
     /// idle, in milliseconds.
     pub head_timeout_ms: u64,
@@ -124,10 +134,21 @@ pub struct Options {
     pub ws_ping_ms: u64,
     /// Operations that run at one time on one WebSocket, at least 1.
     pub ws_max_operations: u32,
+    /// How long a WebSocket may be open without a key, in milliseconds.
+    pub ws_anonymous_ms: u64,
+    /// WebSockets of one address without a key at one time; 0 for no limit.
+    pub max_anonymous_websockets_per_address: u32,
+    /// WebSockets of one customer at one time; 0 for no limit.
+    pub max_websockets_per_customer: u32,
+    /// Pings and other messages that ask for nothing on one WebSocket a second, ten times as many at
+    /// once; 0 for no limit.
+    pub ws_ping_rate: u32,
     /// Messages that wait to be sent on one WebSocket, at least 1.
     pub ws_queue: u32,
     /// Server-Sent Events: streams at one time, at least 1.
     pub max_event_streams: u32,
+    /// Of one customer, or of one address without a key; 0 for no limit.
+    pub max_event_streams_per_client: u32,
     /// How often a comment keeps an event stream alive, in milliseconds; a client that takes
     /// nothing for two such times is gone.
     pub event_stream_ping_ms: u64,
@@ -152,6 +173,9 @@ impl Options {
         let at_least_one = [
             ("max_connections", self.max_connections),
             ("max_body_bytes", at_most_u32(self.max_body_bytes)),
+            ("max_anonymous_body_bytes", at_most_u32(self.max_anonymous_body_bytes)),
+            ("max_request_bytes", at_most_u32(self.max_request_bytes)),
+            ("max_anonymous_request_bytes", at_most_u32(self.max_anonymous_request_bytes)),
             ("max_rate_keys", self.max_rate_keys),
             ("document_cache_entries", self.document_cache_entries),
             ("document_cache_bytes", at_most_u32(self.document_cache_bytes)),
@@ -196,6 +220,7 @@ impl Options {
         }
         for (key, value) in [
             ("ws_ping_ms", self.ws_ping_ms),
+            ("ws_anonymous_ms", self.ws_anonymous_ms),
             ("event_stream_ping_ms", self.event_stream_ping_ms),
             ("head_timeout_ms", self.head_timeout_ms),
             ("request_timeout_ms", self.request_timeout_ms),
@@ -207,6 +232,25 @@ impl Options {
         }
         Ok(())
     }
+}
+
+impl Options {
+    /// Bounds of the bytes of requests in the gateway: without a key, and with one.
+    pub(crate) fn request_bytes(&self) -> (Bounds, Bounds) {
+        let each = bytes(self.max_request_bytes_per_client);
+        let anonymous = Bounds { each, all: bytes(self.max_anonymous_request_bytes) };
+        (anonymous, Bounds { each, all: bytes(self.max_request_bytes) })
+    }
+
+    /// Bytes of a body or message without a key.
+    pub(crate) fn max_anonymous_body(&self) -> u64 {
+        self.max_anonymous_body_bytes.min(self.max_body_bytes)
+    }
+}
+
+/// Bytes of a setting, as they are counted in memory.
+pub(crate) fn bytes(setting: u64) -> usize {
+    usize::try_from(setting).unwrap_or(usize::MAX)
 }
 
 fn at_most_u32(setting: u64) -> u32 {

@@ -8,6 +8,7 @@
 //! - [`metrics`]: the names of what is measured
 
 mod auth;
+mod budget;
 mod change;
 mod config;
 mod digest;

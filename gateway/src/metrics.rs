@@ -27,9 +27,15 @@ pub const RATE_LIMITED_TOTAL: &str = "comanda_gateway_rate_limited_total";
 /// Connections that were closed before they asked for anything, by `reason`: `address` (there are
 /// too many from one), or `silent` (no request came in time) (counter).
 pub const CONNECTIONS_REFUSED_TOTAL: &str = "comanda_gateway_connections_refused_total";
-/// Requests for a WebSocket that were refused, by `reason`: `origin` or `full` (counter).
+/// Requests for a WebSocket that were refused, by `reason`: `origin`, `rate` or `full` (counter).
 pub const WEBSOCKETS_REFUSED_TOTAL: &str = "comanda_gateway_websockets_refused_total";
-/// Open connections (gauge).
+/// What clients hold, by `budget`: `websockets`, `event_streams`, `request_bytes` (those of requests
+/// that have not come whole, or are large) or `catch_ups` (gauge).
+pub const BUDGET_HELD: &str = "comanda_gateway_budget_held";
+/// Times that a client was to hold more than it may, by `budget` and `scope`: `client` (it holds as
+/// much as one client may) or `all` (counter).
+pub const BUDGET_REFUSED_TOTAL: &str = "comanda_gateway_budget_refused_total";
+/// Open connections, WebSockets among them (gauge).
 pub const CONNECTIONS: &str = "comanda_gateway_connections";
 /// Open WebSockets (gauge).
 pub const WEBSOCKETS: &str = "comanda_gateway_websockets";

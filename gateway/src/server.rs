@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use http::header::UPGRADE;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -27,22 +28,34 @@ use tracing::{debug, warn};
 
 use crate::http::{Edge, compressed};
 use crate::metrics::{CONNECTIONS, CONNECTIONS_REFUSED_TOTAL, Held};
-use crate::places::Places;
+use crate::places::{Place, Places};
 
 /// Pause after a connection could not be accepted: most likely there are too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Bytes of the head of an HTTP/1 request, and of what is read ahead of its body. More is answered
 /// with 431, as are more than 100 headers (hyper's default; another number costs an allocation).
-const MAX_HEAD: usize = 64 << 10;
+const MAX_HEAD: usize = 32 << 10;
 /// Bytes of the headers of an HTTP/2 request, as RFC 9113 §6.5.2 counts them.
 const MAX_HEADER_LIST: u32 = 32 << 10;
 /// Requests at one time on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 100;
+/// Bytes that are taken ahead of an HTTP/2 request that is not read, and of a connection.
+const STREAM_WINDOW: u32 = 64 << 10;
+const CONNECTION_WINDOW: u32 = 256 << 10;
+/// Bytes that wait to be sent on an HTTP/2 stream.
+const MAX_SEND_BUFFER: usize = 64 << 10;
 /// Streams that a client opened and reset before they were answered. One that does nothing else
 /// (CVE-2023-44487) is hung up on.
 const MAX_PENDING_RESETS: usize = 20;
 /// Streams that we reset because of what the client sent on them, before it is hung up on.
 const MAX_LOCAL_RESETS: usize = 100;
+
+/// What a connection holds: its place in all and among those of its address. A WebSocket holds it on
+/// when HTTP is done with the connection.
+#[derive(Clone)]
+pub(crate) struct Permit {
+    _held: Arc<(OwnedSemaphorePermit, Option<Place>, Held)>,
+}
 
 /// Limits of the server.
 pub(crate) struct Limits {
@@ -78,22 +91,28 @@ pub(crate) async fn serve<S, R>(
 
     while let Some(accepted) = shutdown.run_until_cancelled(accept(&listener, &slots)).await {
         let Some((stream, peer, slot)) = accepted else { continue };
-        let place = if edge.is_proxy(peer) { None } else { Some(places.take(peer)) };
-        if matches!(place, Some(None)) {
+        let is_proxy = edge.is_proxy(peer);
+        let place = if is_proxy { None } else { places.take(peer) };
+        if place.is_none() && !is_proxy {
             counter!(CONNECTIONS_REFUSED_TOTAL, "reason" => "address").increment(1);
             continue;
         }
         tune(&stream, limits.stall_timeout);
         let has_asked = Arc::new(AtomicBool::new(false));
+        let permit = Permit { _held: Arc::new((slot, place, Held::new(CONNECTIONS))) };
+        let of_socket = permit.clone();
         let (edge, service, asked) = (edge.clone(), service.clone(), has_asked.clone());
-        let service = tower::service_fn(move |request| {
+        let service = tower::service_fn(move |mut request: Request<Incoming>| {
             asked.store(true, Ordering::Relaxed);
+            if request.headers().contains_key(UPGRADE) {
+                request.extensions_mut().insert(of_socket.clone());
+            }
             edge.clone().serve(peer, service.clone(), request)
         });
         let service = TowerToHyperService::new(compressed(service, limits.compress_min));
         let (http, abort, watcher) = (http.clone(), abort.clone(), graceful.watcher());
         tokio::spawn(async move {
-            let _held = (slot, place, Held::new(CONNECTIONS));
+            let _permit = permit;
             let connection = http.serve_connection_with_upgrades(TokioIo::new(stream), service);
             let serving = abort.run_until_cancelled(watcher.watch(connection));
             let is_silent = || !has_asked.load(Ordering::Relaxed);
@@ -133,6 +152,9 @@ fn protocols(head_timeout: Duration) -> auto::Builder<TokioExecutor> {
     http.http2()
         .timer(TokioTimer::new())
         .keep_alive_interval(head_timeout)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(MAX_SEND_BUFFER)
         .max_concurrent_streams(MAX_STREAMS)
         .max_header_list_size(MAX_HEADER_LIST)
         .max_pending_accept_reset_streams(MAX_PENDING_RESETS)

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::auth::Auth;
+use crate::budget::Budget;
 use crate::change::Changing;
 use crate::config::millis;
 use crate::documents::Documents;
@@ -88,6 +89,7 @@ impl Service {
             tokio::spawn(rates.clone().keep_house(shutdown.clone())),
         ];
         let sockets = TaskTracker::new();
+        let (anonymous, callers) = options.request_bytes();
         let gateway = Gateway {
             executor: Executor::new(house, documents, &options),
             auth,
@@ -98,6 +100,8 @@ impl Service {
             streams: Streams::new(&options, shutdown.clone()),
             has_page: options.introspection != Audience::Nobody,
             max_body: options.max_body_bytes,
+            max_anonymous_body: options.max_anonymous_body(),
+            request_bytes: Budget::new("request_bytes", anonymous, callers),
             body_timeout: millis(options.body_timeout_ms),
             has_access_log: options.access_log,
         };

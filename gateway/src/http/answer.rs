@@ -65,11 +65,6 @@ impl From<Allowance> for Refusal {
     }
 }
 
-/// The refusal of what is no GraphQL over HTTP.
-pub(crate) fn refusal(failure: Failure) -> Response<Bytes> {
-    Refusal::from(failure).respond(Media::Json)
-}
-
 /// The response that carries an answer.
 pub(super) fn respond(media: Media, answer: &Answer) -> Response<Bytes> {
     let code = answer.code();

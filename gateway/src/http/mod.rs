@@ -18,7 +18,8 @@ mod sse;
 
 pub use client::ForwardedHeader;
 
-pub(crate) use answer::refusal;
+pub(crate) use accept::Media;
+pub(crate) use answer::Refusal;
 pub(crate) use client::Proxies;
 pub(crate) use compression::compressed;
 pub(crate) use cors::Cors;

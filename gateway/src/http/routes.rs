@@ -26,12 +26,14 @@ use super::access_log::Learnt;
 use super::answer::{Refusal, respond, respond_json};
 use super::{Cors, Sender, body, host, params, sse};
 use crate::auth::{Auth, Caller, Credential, Grant};
-use crate::execute::Executor;
+use crate::budget::{Budget, Client};
+use crate::execute::{Executor, Prepared};
 use crate::failure::{Code, Failure};
 use crate::params::Params;
 use crate::plan::Planned;
 use crate::rate::{Prepaid, Rates};
 use crate::schema::Asker;
+use crate::server::Permit;
 use crate::webhook::{self, Webhook};
 use crate::{graphiql, ws};
 
@@ -51,6 +53,10 @@ pub(crate) struct Gateway {
     /// Whether GraphiQL is served.
     pub has_page: bool,
     pub max_body: u64,
+    /// The same for clients without a key.
+    pub max_anonymous_body: u64,
+    /// Bytes of requests that have not come whole, or are large and worked on.
+    pub request_bytes: Arc<Budget>,
     pub body_timeout: Duration,
     /// Whether anybody wants to know what is learnt of a request.
     pub has_access_log: bool,
@@ -80,9 +86,9 @@ pub(crate) fn service(
     // Together, because each request clones them.
     let shared = Arc::new((gateway, others));
     tower::service_fn(move |request: http::Request<Incoming>| {
-        if let Some(problem) = host::problem(&request) {
-            let refusal = Refusal::new(StatusCode::BAD_REQUEST, problem).respond(Media::Json);
-            return Either::Left(Either::Left(std::future::ready(Ok(refusal.into_response()))));
+        if let Some(refusal) = unfit(&request) {
+            let response = refusal.respond(Media::Json).into_response();
+            return Either::Left(Either::Left(std::future::ready(Ok(response))));
         }
         let shared = shared.clone();
         if request.method() != Method::POST || request.uri().path() != PATH {
@@ -102,6 +108,18 @@ pub(crate) fn service(
             Ok(shared.0.respond(request).await)
         }))
     })
+}
+
+/// What no route is asked about. Without a path warp would panic.
+fn unfit<B>(request: &http::Request<B>) -> Option<Refusal> {
+    if request.method() == Method::CONNECT {
+        return Some(Refusal::method("GET, POST", "this is no proxy"));
+    }
+    let problem = match request.uri().path_and_query() {
+        None => "the request has no path",
+        Some(_) => host::problem(request)?,
+    };
+    Some(Refusal::new(StatusCode::BAD_REQUEST, problem))
 }
 
 /// The data of a body.
@@ -128,7 +146,10 @@ fn routes(
     let socket = warp::path!("graphql")
         .and(ws::handshake())
         .and(warp::ext::get::<Sender>())
-        .map(move |handshake, sender| ws::upgrade(handshake, sender, sockets.clone()));
+        .and(warp::ext::optional::<Permit>())
+        .map(move |handshake, sender, permit| {
+            ws::upgrade(handshake, sender, permit, sockets.clone())
+        });
     let query = warp::query::raw().or(warp::any().map(String::new)).unify();
     let plain = warp::ext::get::<Sender>()
         .and(warp::method())
@@ -185,9 +206,6 @@ impl Gateway {
         S: Stream<Item = Result<B, E>>,
         B: Buf,
     {
-        if request.method == Method::CONNECT {
-            return Err(Refusal::method("GET, POST", "this is no proxy"));
-        }
         match &*request.path {
             PATH => self.graphql(request, accept, learnt).await,
             "/webhooks/stripe" => match &self.webhook {
@@ -220,9 +238,9 @@ impl Gateway {
             return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
         }
         self.rates.request(sender.address, &None)?;
-        let body = body::read(body, self.max_body, self.body_timeout).await?;
+        let body = self.read(body, self.max_body, sender, &None).await?;
         let signature = headers.get("stripe-signature").map(HeaderValue::as_bytes);
-        match webhook.take(signature, &body, sender.trace).await {
+        match webhook.take(signature, &body.bytes, sender.trace).await {
             Ok(_) => Ok(StatusCode::OK.into_response()),
             Err(webhook::Refused::Untrusted) => {
                 Err(Refusal::new(StatusCode::BAD_REQUEST, "the signature is not good"))
@@ -279,22 +297,40 @@ impl Gateway {
         let asker = Asker { caller, trace: sender.trace, prepaid: Prepaid::default() };
         let how = How { media, events, is_post };
         let mut response = if is_post {
-            let body = body::read(body, self.max_body, self.body_timeout).await?;
-            match self.plan(&how, &body, &asker.caller, learnt) {
+            let max = if asker.caller.is_some() { self.max_body } else { self.max_anonymous_body };
+            let body = self.read(body, max, sender, &asker.caller).await?;
+            match self.plan(&how, &body.bytes, &asker.caller, learnt) {
                 Some(planned) => self.answer_plan(media, planned, asker, learnt).await,
                 None => {
-                    let params = params::of_body(&body)?;
-                    Box::pin(self.answer(how, params, asker, grant, learnt)).await?
+                    let params = params::of_body(&body.bytes)?;
+                    Box::pin(self.answer(how, params, (asker, sender), grant, learnt)).await?
                 }
             }
         } else {
             let params = params::of_query(&query)?;
-            Box::pin(self.answer(how, params, asker, grant, learnt)).await?
+            Box::pin(self.answer(how, params, (asker, sender), grant, learnt)).await?
         };
         if let Some(left) = left {
             response.headers_mut().extend(left.fields());
         }
         Ok(response)
+    }
+
+    /// Reads the body of a request of `caller`.
+    async fn read<S, B, E>(
+        &self,
+        body: S,
+        max: u64,
+        sender: Sender,
+        caller: &Caller,
+    ) -> Result<body::Whole, Refusal>
+    where
+        S: Stream<Item = Result<B, E>>,
+        B: Buf,
+    {
+        let bounds = body::Bounds { max, max_of_any: self.max_body, wait: self.body_timeout };
+        let hold = |bytes| self.request_bytes.hold(Client::of(sender.address, caller), bytes);
+        body::read(body, bounds, hold).await
     }
 
     /// The request of a POST as one that has a plan.
@@ -358,7 +394,7 @@ impl Gateway {
         &self,
         how: How,
         params: Params,
-        asker: Asker,
+        (asker, sender): (Asker, Sender),
         grant: Option<Grant>,
         learnt: &mut Learnt,
     ) -> Result<warp::reply::Response, Refusal> {
@@ -384,7 +420,7 @@ impl Gateway {
                 return Err(Refusal::method("POST", "a mutation has to be sent with POST"));
             }
             OperationType::Subscription if events != Events::No => {
-                return self.streams.open(&self.executor, prepared, asker, self.end_of(grant));
+                return self.open_stream(prepared, asker, sender, grant);
             }
             OperationType::Subscription => {
                 let message = "a subscription needs a WebSocket (graphql-transport-ws), or has to \
@@ -394,11 +430,26 @@ impl Gateway {
             }
         }
         if events == Events::Preferred {
-            return self.streams.open(&self.executor, prepared, asker, self.end_of(grant));
+            return self.open_stream(prepared, asker, sender, grant);
         }
         let answer = self.executor.execute(prepared, asker).await;
         learnt.code = answer.code();
         Ok(respond(media, &answer).into_response())
+    }
+}
+
+impl Gateway {
+    /// Answers with a stream of events.
+    fn open_stream(
+        &self,
+        prepared: Prepared,
+        asker: Asker,
+        sender: Sender,
+        grant: Option<Grant>,
+    ) -> Result<warp::reply::Response, Refusal> {
+        let place = self.streams.place(Client::of(sender.address, &asker.caller))?;
+        let answers = (prepared, asker);
+        Ok(self.streams.open(&self.executor, answers, place, self.end_of(grant)))
     }
 }
 

@@ -12,14 +12,14 @@ use futures_util::future::{BoxFuture, Either};
 use futures_util::{Stream, StreamExt, stream};
 use http::StatusCode;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, VARY};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use warp::Reply;
 use warp::reply::Response;
 
-use super::answer::Refusal;
 use crate::Options;
+use crate::budget::{Bounds, Budget, Client, Hold};
 use crate::config::millis;
 use crate::execute::{Answer, Executor, Prepared};
 use crate::failure::{Code, Failure};
@@ -36,15 +36,26 @@ const COMPLETE: &[u8] = b"event: complete\ndata:\n\n";
 /// What all streams of a gateway share.
 pub(crate) struct Streams {
     ping: Duration,
-    slots: Arc<Semaphore>,
+    places: Arc<Budget>,
     shutdown: CancellationToken,
 }
 
 impl Streams {
     /// `shutdown` ends the subscriptions.
     pub fn new(options: &Options, shutdown: CancellationToken) -> Self {
-        let slots = Arc::new(Semaphore::new(options.max_event_streams as usize));
-        Self { ping: millis(options.event_stream_ping_ms), slots, shutdown }
+        let bounds = Bounds {
+            each: options.max_event_streams_per_client as usize,
+            all: options.max_event_streams as usize,
+        };
+        let places = Budget::new("event_streams", bounds, bounds);
+        Self { ping: millis(options.event_stream_ping_ms), places, shutdown }
+    }
+
+    /// A place for one stream of `client`.
+    pub(super) fn place(&self, client: Client) -> Result<Hold, Failure> {
+        let own = "too many event streams of this client are open";
+        let all = "too many event streams are open";
+        self.places.hold(client, 1).map_err(|exhausted| exhausted.failure(own, all))
     }
 
     /// Executes an operation; it ends with the response that carries its results, or at the end
@@ -52,13 +63,10 @@ impl Streams {
     pub(super) fn open(
         &self,
         executor: &Executor,
-        prepared: Prepared,
-        asker: Asker,
+        (prepared, asker): (Prepared, Asker),
+        place: Hold,
         end: BoxFuture<'static, ()>,
-    ) -> Result<Response, Refusal> {
-        let Ok(slot) = self.slots.clone().try_acquire_owned() else {
-            return Err(Failure::new(Code::Overloaded, "too many event streams are open").into());
-        };
+    ) -> Response {
         let is_endless = prepared.operation == OperationType::Subscription;
         let executor = executor.clone();
         let answers = if is_endless {
@@ -70,7 +78,7 @@ impl Streams {
         let shutdown = if is_endless { self.shutdown.clone() } else { CancellationToken::new() };
         let speaker = Speaker { events, ping: self.ping, shutdown };
         tokio::spawn(async move {
-            let _held = (slot, Held::new(EVENT_STREAMS));
+            let _held = (place, Held::new(EVENT_STREAMS));
             // The response is dropped, and the queue with it, when the client is gone.
             let gone = speaker.events.clone();
             tokio::select! {
@@ -79,7 +87,7 @@ impl Streams {
             }
         });
         let events = stream::poll_fn(move |context| queue.poll_recv(context));
-        Ok(respond(warp::reply::stream(events.map(Ok::<Bytes, Infallible>))))
+        respond(warp::reply::stream(events.map(Ok::<Bytes, Infallible>)))
     }
 }
 

@@ -2,6 +2,8 @@
 //! (github.com/enisdenjo/graphql-ws, PROTOCOL.md).
 
 mod connection;
+mod frames;
+mod intake;
 mod operation;
 mod protocol;
 mod upgrade;

@@ -14,7 +14,6 @@ use http::{HeaderMap, StatusCode};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use metrics::counter;
-use tokio::sync::Semaphore;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
@@ -25,39 +24,57 @@ use warp::reply::Response;
 use warp::{Filter, Rejection, Reply};
 
 use super::connection::Connection;
+use super::intake::{self, Intake};
 use super::protocol::NAME;
 use crate::Options;
-use crate::config::millis;
+use crate::budget::{Bounds, Budget, Client};
+use crate::config::{bytes, millis};
 use crate::failure::{Code, Failure};
-use crate::http::{Gateway, Sender, refusal};
+use crate::http::{Gateway, Media, Refusal, Sender};
 use crate::metrics::WEBSOCKETS_REFUSED_TOTAL;
+use crate::server::Permit;
 
 /// Bytes that are read at a time, and kept for each socket.
 const READ_BUFFER: usize = 1 << 10;
+/// Bytes that are gathered before they are written.
+const WRITE_BUFFER: usize = 16 << 10;
 
 /// What all WebSockets of a gateway share.
 pub(crate) struct Sockets {
     pub(super) init_timeout: Duration,
+    /// How long a WebSocket may be open without a key.
+    pub(super) stranger_timeout: Duration,
     pub(super) ping: Duration,
     pub(super) max_operations: usize,
     pub(super) queue: usize,
     pub(super) shutdown: CancellationToken,
-    max_message: usize,
-    slots: Arc<Semaphore>,
+    pub(super) max_message: usize,
+    /// The same for those without a key.
+    max_strange_message: usize,
+    message_timeout: Duration,
+    ping_rate: u32,
+    places: Arc<Budget>,
     tracker: TaskTracker,
 }
 
 impl Sockets {
     /// `tracker` knows of each open WebSocket; `shutdown` closes them.
     pub fn new(options: &Options, tracker: TaskTracker, shutdown: CancellationToken) -> Self {
+        let all = options.max_connections as usize;
+        let strangers = Bounds { each: options.max_anonymous_websockets_per_address as usize, all };
+        let callers = Bounds { each: options.max_websockets_per_customer as usize, all };
         Self {
             init_timeout: millis(options.ws_init_timeout_ms),
+            stranger_timeout: millis(options.ws_anonymous_ms),
             ping: millis(options.ws_ping_ms),
             max_operations: options.ws_max_operations as usize,
             queue: options.ws_queue as usize,
             shutdown,
-            max_message: usize::try_from(options.max_body_bytes).unwrap_or(usize::MAX),
-            slots: Arc::new(Semaphore::new(options.max_connections as usize)),
+            max_message: bytes(options.max_body_bytes),
+            max_strange_message: bytes(options.max_anonymous_body()),
+            message_timeout: millis(options.body_timeout_ms),
+            ping_rate: options.ws_ping_rate,
+            places: Budget::new("websockets", strangers, callers),
             tracker,
         }
     }
@@ -99,36 +116,60 @@ pub(crate) fn handshake() -> impl Filter<Extract = (Handshake,), Error = Rejecti
         })
 }
 
-/// Answers a request for a WebSocket.
-pub(crate) fn upgrade(handshake: Handshake, sender: Sender, gateway: Arc<Gateway>) -> Response {
-    let Handshake { headers, accept, upgrade } = handshake;
-    let refuse = |reason: &'static str, code, message: &'static str| {
+/// Answers a request for a WebSocket. `permit` is that of its connection, which lasts as long.
+pub(crate) fn upgrade(
+    handshake: Handshake,
+    sender: Sender,
+    permit: Option<Permit>,
+    gateway: Arc<Gateway>,
+) -> Response {
+    let refuse = |reason: &'static str, refusal: Refusal| {
         counter!(WEBSOCKETS_REFUSED_TOTAL, "reason" => reason).increment(1);
-        refusal(Failure::new(code, message)).into_response()
+        refusal.respond(Media::Json).into_response()
     };
+    let Handshake { headers, accept, upgrade } = handshake;
     if !gateway.cors.allows_socket(&headers) {
-        return refuse("origin", Code::Forbidden, "pages of this origin may not open WebSockets");
+        let message = "pages of this origin may not open WebSockets";
+        return refuse("origin", Failure::new(Code::Forbidden, message).into());
     }
+    if let Err(left) = gateway.rates.request(sender.address, &None) {
+        return refuse("rate", left.into());
+    }
+    let stranger = Client::of(sender.address, &None);
     let sockets = &gateway.sockets;
-    let Ok(slot) = sockets.slots.clone().try_acquire_owned() else {
-        return refuse("full", Code::Overloaded, "there are too many WebSockets");
+    let place = match sockets.places.hold(stranger.clone(), 1) {
+        Ok(place) => place,
+        Err(exhausted) => {
+            let own = "too many WebSockets of this address are open without a key";
+            let failure = exhausted.failure(own, "there are too many WebSockets");
+            return refuse("full", failure.into());
+        }
+    };
+    let Ok(held) = gateway.request_bytes.hold(stranger, 0) else {
+        return refuse("full", Failure::internal().into());
     };
     let tracked = sockets.tracker.token();
     let is_ours = offers(&headers);
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
+        .write_buffer_size(WRITE_BUFFER)
         .max_message_size(Some(sockets.max_message))
         .max_frame_size(Some(sockets.max_message));
+    let bounds = intake::Bounds {
+        max_message: sockets.max_strange_message,
+        message_timeout: sockets.message_timeout,
+        ping_rate: sockets.ping_rate,
+    };
     tokio::spawn(async move {
         match upgrade.await {
             Ok(upgraded) => {
-                let (io, config) = (TokioIo::new(upgraded), Some(config));
-                let socket = WebSocketStream::from_raw_socket(io, Role::Server, config).await;
-                Connection::serve(socket, sender, headers, gateway, is_ours).await;
+                let io = Intake::new(TokioIo::new(upgraded), held, bounds);
+                let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
+                Connection::serve(socket, sender, headers, gateway, place, is_ours).await;
             }
             Err(error) => debug!(%error, "a WebSocket did not come about"),
         }
-        drop((slot, tracked));
+        drop((permit, tracked));
     });
     let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
     let answer = response.headers_mut();

@@ -176,6 +176,7 @@ async fn a_request_of_http_1_1_has_one_host_and_no_proxy_is_here() -> Result<()>
         (post("1.1", "host: x\r\nhost: y\r\n"), "400"),
         (post("1.0", ""), "200"),
         ("GET / HTTP/1.1\r\n\r\n".to_owned(), "400"),
+        ("GET example.com:443 HTTP/1.1\r\nhost: x\r\n\r\n".to_owned(), "400"),
         ("CONNECT example.com:443 HTTP/1.1\r\nhost: example.com\r\n\r\n".to_owned(), "405"),
     ] {
         let mut raw = Raw::connect(house.addr).await?;

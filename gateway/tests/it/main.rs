@@ -24,6 +24,7 @@ mod rates;
 mod raw;
 mod reading;
 mod sockets;
+mod strangers;
 mod tokens;
 mod updates;
 mod webhook;

@@ -166,7 +166,10 @@ async fn serve(
         ],
         // All clients are at one address, and nearly all are one customer.
         max_connections_per_address: 0,
+        max_anonymous_websockets_per_address: 0,
+        max_websockets_per_customer: 0,
         customer_rate: 0,
+        address_rate: 0,
         max_connections,
         recent_placement_ms: REMEMBERED.as_millis() as u64,
         ..settings.gateway
