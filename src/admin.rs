@@ -7,8 +7,9 @@ use anyhow::{Context, Result};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use warp::Filter;
-use warp::http::{Method, StatusCode, header};
+use warp::http::{HeaderValue, Method, StatusCode, header};
+use warp::reply::Response;
+use warp::{Filter, Rejection, Reply};
 
 use crate::readiness::Readiness;
 
@@ -59,13 +60,7 @@ impl Server {
                 upkeep.run_upkeep();
             }
         });
-        let others = warp::method().and_then(async |method: Method| {
-            if matches!(method, Method::GET | Method::HEAD) {
-                return Err(warp::reject());
-            }
-            let allowed = warp::reply::with_header("", header::ALLOW, "GET, HEAD");
-            Ok(warp::reply::with_status(allowed, StatusCode::METHOD_NOT_ALLOWED))
-        });
+        let others = warp::method().and_then(|method| std::future::ready(refuse(&method)));
         let live = warp::path!("livez").map(|| "live\n".to_owned());
         let ready = warp::path!("readyz").map(move || {
             let report = readiness.report();
@@ -86,6 +81,16 @@ impl Server {
             .await;
         Ok(())
     }
+}
+
+/// The answer to what neither GET nor HEAD asks for.
+fn refuse(method: &Method) -> Result<Response, Rejection> {
+    if matches!(*method, Method::GET | Method::HEAD) {
+        return Err(warp::reject());
+    }
+    let mut response = StatusCode::METHOD_NOT_ALLOWED.into_response();
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+    Ok(response)
 }
 
 #[cfg(test)]
