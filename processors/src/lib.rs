@@ -1,15 +1,13 @@
-//! The processors of comanda and the engine they run on.
+//! The processors of comanda.
 //!
-//! - [`engine`]: consumes a topic, runs a [`Processor`] over it, commits results and offsets in one
-//!   Kafka transaction; everything about Kafka lives here
+//! - [`engine`]: [`comanda_engine`] with comanda's topics, its events in Avro and its headers; what a
+//!   [`Processor`] of events is
 //! - [`payment`]: charges orders at an HTTP payment provider
 //! - [`notifier`]: mails customers what became of their payment, through an HTTP mail provider
 //! - [`projector`]: writes what all topics say into the order store
-//! - [`provider`]: what the two that call providers have in common; `group`: what the engine and the
-//!   projector have, their consuming side
+//! - [`provider`]: what the two that call providers have in common
 
 pub mod engine;
-mod group;
 pub mod notifier;
 pub mod payment;
 pub mod projector;

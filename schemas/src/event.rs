@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::{Currency, OrderId, Timestamp, Topic};
 
 /// An event of one of the topics: its schema, its key and its CloudEvents attributes.
-pub trait Event: Serialize + serde::de::DeserializeOwned + Send + Sync + 'static {
+pub trait Event: Serialize + serde::de::DeserializeOwned + Clone + Send + Sync + 'static {
     /// The topic that carries this type.
     const TOPIC: Topic;
     /// Deterministic id: the same cause gives the same id.

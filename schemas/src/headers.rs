@@ -118,6 +118,16 @@ impl EventHeaders {
 
     /// As librdkafka takes them.
     pub fn to_headers(&self) -> OwnedHeaders {
+        let mut headers = Some(OwnedHeaders::new_with_capacity(7));
+        self.for_each(|name, value| {
+            headers = headers.take().map(|headers| insert(headers, (name, value)));
+        });
+        headers.unwrap_or_default()
+    }
+
+    /// Gives each of them, name and value, to `each`.
+    pub fn for_each(&self, each: impl FnMut(&str, &str)) {
+        let mut each = each;
         let mut id = Uuid::encode_buffer();
         let (time, trace) = (self.time.to_rfc3339(), self.trace.encode());
         let all = [
@@ -129,7 +139,9 @@ impl EventHeaders {
             ("content-type", CONTENT_TYPE),
             ("traceparent", ascii(&trace)),
         ];
-        all.into_iter().fold(OwnedHeaders::new_with_capacity(all.len()), insert)
+        for (name, value) in all {
+            each(name, value);
+        }
     }
 }
 

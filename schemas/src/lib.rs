@@ -8,10 +8,7 @@
 //! - [`headers`]: CloudEvents, W3C trace context, dead letters; [`Redrive`], [`Redriven`]: what
 //!   becomes of those
 //! - [`Health`]: what stands still in a part of comanda, for `/readyz`
-//! - [`KafkaOptions`]: the connection; [`scan`]: reading a topic without a consumer group;
-//!   [`send_when_there_is_room`]: writing from a thread of one's own
 
-mod cluster;
 mod codec;
 mod event;
 pub mod headers;
@@ -20,15 +17,16 @@ mod login;
 mod race;
 mod redrive;
 mod registry;
-pub mod scan;
-mod send;
 #[cfg(test)]
 mod tests;
 mod topic;
 mod value;
 
-pub use cluster::{ClientLog, KafkaOptions, log_error, log_line};
+// Until every crate takes them from where they are.
 pub use codec::{DecodeError, EncodeError, Encoder, WriterSchema, schema, split};
+pub use comanda_kafka::{
+    ClientLog, KafkaOptions, log_error, log_line, scan, send_when_there_is_room,
+};
 pub use event::{
     Contact, Event, FailureReason, NotificationEvent, NotificationEventType, Order, OrderEvent,
     OrderEventType, OrderLine, Payment, PaymentEvent, PaymentEventType, PaymentOutcome,
@@ -40,6 +38,5 @@ pub use login::url_without_login;
 pub use race::{CHARGED_BEFORE, Race, Rejection};
 pub use redrive::{Redrive, Redriven};
 pub use registry::{ReadError, ReadTries, Registry, RegistryError, RegistryOptions};
-pub use send::send_when_there_is_room;
 pub use topic::{Stage, Topic, TopicNames};
 pub use value::{Currency, OrderId, Timestamp};

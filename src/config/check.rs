@@ -1,7 +1,7 @@
 //! What is wrong with settings that each have the right type.
 
 use anyhow::{Context, Result, anyhow, bail};
-use comanda_processors::{notifier, payment};
+use comanda_processors::{engine, notifier, payment};
 use rdkafka::ClientConfig;
 use tracing_subscriber::EnvFilter;
 
@@ -101,7 +101,9 @@ pub(super) fn check(settings: &Settings) -> Result<()> {
     };
     native("kafka", settings.kafka.client_config("check"))?;
     native("producer", settings.producer.client_config(&settings.kafka))?;
-    native("engine", engine.client_config(&settings.kafka))?;
+    let kafka = settings.kafka.clone();
+    let connect = engine::Connect::per_role(move |role| kafka.client_config(role));
+    native("engine", engine.client_config(&connect))?;
     if EnvFilter::try_new(&settings.log.level).is_err() {
         bail!("the configuration is not valid:\n  log.level is not a filter");
     }

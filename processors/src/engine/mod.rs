@@ -1,49 +1,69 @@
-//! The engine: consume, handle, commit atomically.
+//! The engine of comanda's processors: [`comanda_engine`], with comanda's topics, its events in Avro
+//! and its headers.
 //!
-//! A [`Processor`] is an async function from an event to an [`Outcome`]; [`Engine`] runs it over
-//! its topic so that each event has exactly one result, in log order per key, however often
-//! processes die. Its parts:
-//!
-//! - `run`: the loop, on a thread of its own; `rebalance`: what is done about what the consumer group
-//!   decides; `standing`: where it stands
-//! - `lanes`: one key after another, keys side by side; `handout`: to the runtime; `task`: one
-//!   `record` to its end
-//! - `look_back`: what stood before a record under its key
-//! - `ledger`: which offsets are finished, `offsets`: how a commit tells it
-//! - `commit`: when to commit, and what if that fails; `generation`: that of the group, which a
-//!   batch belongs to; `committer`: a thread that commits batch after batch; `transaction`: the
-//!   calls of the producer
-//! - `breaker`: stops it when nearly every record fails
-//! - `instance`: a transactional id that survives restarts
-//! - `watch`: whether a thread returns from librdkafka; `watchdog`: whether work goes on at all
+//! - `processor`: what a processor of events is
+//! - `avro`: the codec between it and the engine's bytes
 
-mod breaker;
-mod commit;
-mod committer;
-mod config;
-mod error;
-mod generation;
-mod handout;
-mod instance;
-mod lanes;
-mod ledger;
-mod look_back;
-pub mod metrics;
-mod offsets;
+mod avro;
 mod processor;
-mod rebalance;
-mod record;
-mod run;
-mod service;
-mod standing;
-mod task;
 #[cfg(test)]
 mod tests;
-mod transaction;
-mod watch;
-mod watchdog;
 
-pub use config::{MAX_MESSAGE_BYTES, Options};
-pub use error::Error;
-pub use processor::{HandlerError, Input, Outcome, Processor};
-pub use service::{Engine, Handle, Standstill};
+use comanda_engine::Topology;
+pub use comanda_engine::{
+    Connect, Error, Handle, HandlerError, MAX_MESSAGE_BYTES, Options, Standstill, metrics,
+};
+use comanda_schemas::{Encoder, Event, KafkaOptions, Registry, TopicNames};
+use tokio_util::sync::CancellationToken;
+
+pub use self::avro::AvroProcessor;
+pub use self::processor::{Input, Outcome, Processor};
+
+/// What the names of the engines' metrics begin with.
+pub const METRICS_PREFIX: &str = "comanda_engine";
+
+/// Runs one processor over its topic.
+pub struct Engine<P: Processor>(comanda_engine::Engine<AvroProcessor<P>>);
+
+impl<P: Processor> Engine<P> {
+    /// An engine; nothing is connected yet.
+    pub fn new(
+        options: Options,
+        kafka: KafkaOptions,
+        names: &TopicNames,
+        registry: Registry,
+        (results, notes): (Encoder<P::Out>, Encoder<P::Note>),
+        processor: P,
+    ) -> Result<Self, Error> {
+        let topology = Topology {
+            name: P::STAGE.as_str(),
+            metrics_prefix: METRICS_PREFIX,
+            group: names.group(P::STAGE),
+            input: names.name(P::STAGE.input()),
+            dead_letters: names.dead_letters(P::STAGE),
+            breaker_advice: "`comanda dlq list` tells why they failed; after the repair `comanda \
+                             dlq redrive` puts them back. "
+                .to_owned(),
+        };
+        let processor = AvroProcessor {
+            processor,
+            registry,
+            results,
+            notes,
+            output_topic: names.name(P::STAGE.output()).into(),
+            note_topic: names.name(P::Note::TOPIC).into(),
+        };
+        let connect = Connect::per_role(move |role| kafka.client_config(role));
+        comanda_engine::Engine::new(options, connect, topology, processor).map(Self)
+    }
+
+    /// A view that outlives the call to [`Engine::run_until_stopped`].
+    pub fn handle(&self) -> Handle {
+        self.0.handle()
+    }
+
+    /// As [`comanda_engine::Engine::run_until_stopped`].
+    pub async fn run_until_stopped(self, shutdown: CancellationToken) -> Result<(), Error> {
+        self.0.run_until_stopped(shutdown).await
+    }
+}

@@ -1,10 +1,10 @@
 //! What a processor is: an async function from a decoded event to an outcome.
 
-use std::error::Error;
 use std::future::Future;
 use std::time::Duration;
 
-use comanda_schemas::{Event, Source, Stage, TraceContext, headers};
+use comanda_engine::HandlerError;
+use comanda_schemas::{Event, Source, Stage, TraceContext};
 
 /// A function from one event to what becomes of it. It knows nothing of Kafka and can be tested
 /// without it.
@@ -121,22 +121,4 @@ pub enum Outcome<E, N = E> {
         /// A result to write in the same transaction, where readers of the output need one.
         result: Option<E>,
     },
-}
-
-/// Why an event was not handled, in the form that logs and dead-letter headers carry.
-///
-/// Neither part may hold personal data or secrets.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HandlerError {
-    /// Short name of the kind, for metrics and for sorting dead letters.
-    pub kind: &'static str,
-    /// The error and its causes on one line.
-    pub chain: String,
-}
-
-impl HandlerError {
-    /// From an error and its causes.
-    pub fn new(kind: &'static str, error: &dyn Error) -> Self {
-        Self { kind, chain: headers::error_chain(error) }
-    }
 }

@@ -6,7 +6,7 @@ use comanda_schemas::KafkaOptions;
 use rdkafka::ClientConfig;
 use serde::Deserialize;
 
-use crate::group;
+use comanda_kafka::group;
 
 /// Settings of the projector.
 #[derive(Debug, Clone, Deserialize)]

@@ -21,7 +21,7 @@ use super::metrics::RETRIES_TOTAL;
 use super::options::Backoff;
 use super::partitions::{self, ASK};
 use super::{Error, Options};
-use crate::group::{self, Closing, Context, Rebalance};
+use comanda_kafka::group::{self, Closing, Context, Rebalance};
 
 /// How long to wait for the first record of a batch, or for the writer to take one; shutdown is
 /// noticed after it at the latest.

@@ -13,7 +13,7 @@ use super::options::client_config;
 use super::reader::{Reader, Surroundings};
 use super::writer::Writer;
 use super::{Error, Options};
-use crate::group::Context;
+use comanda_kafka::group::Context;
 
 /// Batches that wait for the writer, of all topics together; each reader holds one more.
 const WAITING_BATCHES: usize = 2;

@@ -220,7 +220,7 @@ where
 
 /// Orders whose results the engine has committed, as its metrics tell.
 fn committed(metrics: &PrometheusHandle) -> u64 {
-    let sum = format!("{}_sum", engine::metrics::TRANSACTION_RECORDS);
+    let sum = format!("{}_{}_sum", engine::METRICS_PREFIX, engine::metrics::TRANSACTION_RECORDS);
     sum_of(&metrics.render(), &sum) as u64
 }
 

@@ -192,7 +192,9 @@ impl Plan {
 /// for the first record that is not older, which can't stand behind the record itself.
 fn begin(letters: &[Letter]) -> From {
     let times: Option<Vec<Timestamp>> = letters.iter().map(Letter::first_timestamp).collect();
-    times.and_then(|times| times.into_iter().min()).map_or(From::Beginning, From::Time)
+    times
+        .and_then(|times| times.into_iter().min())
+        .map_or(From::Beginning, |oldest| From::Time(oldest.as_millis()))
 }
 
 /// The latest handled event of each order that has a letter.

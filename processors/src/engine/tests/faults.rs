@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::super::metrics::{ABORTS_TOTAL, PRODUCERS_REPLACED_TOTAL};
-use super::super::{Engine, Error};
+use super::super::{Engine, Error, METRICS_PREFIX};
 use super::{Bench, DEADLINE, Scripted, event};
 
 const ORDERS: usize = 40;
@@ -78,7 +78,7 @@ impl Case {
 
 pub(super) fn counted(metrics: &PrometheusHandle, name: &str) -> u64 {
     let text = metrics.render();
-    let line = text.lines().find(|line| line.starts_with(&format!("{name}{{")));
+    let line = text.lines().find(|line| line.starts_with(&format!("{METRICS_PREFIX}_{name}{{")));
     line.map_or(0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
 }
 

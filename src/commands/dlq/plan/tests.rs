@@ -109,7 +109,7 @@ fn an_event_does_not_follow_a_later_one_of_its_order() {
 fn the_search_for_later_events_begins_at_the_oldest_first_record() {
     let (old, new) = (again("0@1", "a", 5, 90), letter("0@0", "b", 6));
     let oldest = old.first_timestamp().unwrap();
-    assert_eq!(begin(&[new.clone(), old]), From::Time(oldest));
+    assert_eq!(begin(&[new.clone(), old]), From::Time(oldest.as_millis()));
     let timeless = Letter { timestamp: None, ..new.clone() };
     assert_eq!(begin(&[new, timeless]), From::Beginning);
 }

@@ -18,13 +18,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 /// Kafka's default limit on the metadata of an offset (`offset.metadata.max.bytes`).
-pub(super) const MAX_LEN: usize = 4096;
+pub(crate) const MAX_LEN: usize = 4096;
 
 const VERSION: &str = "1:";
 
 /// Spans of finished offsets, each from its first to just after its last, ascending and apart.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Spans(Vec<(i64, i64)>);
+pub(crate) struct Spans(Vec<(i64, i64)>);
 
 impl Spans {
     /// Adds a span that begins at or after the end of the last one.

@@ -3,10 +3,10 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::committer::{Committer, Report};
-use super::run::{Run, stage};
-use super::transaction::Batch;
-use super::{Error, Processor, generation};
+use super::Run;
+use crate::committer::{Committer, Report};
+use crate::transaction::Batch;
+use crate::{Error, Processor, generation};
 use tracing::warn;
 
 /// Pause after an aborted transaction, doubled up to the maximum.
@@ -15,7 +15,7 @@ const COMMIT_RETRY_MAX: Duration = Duration::from_secs(5);
 
 /// What the committer is at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Committing {
+pub(crate) enum Committing {
     /// It has no producer yet.
     Opening,
     /// It waits for a batch.
@@ -27,7 +27,7 @@ pub(super) enum Committing {
 impl<P: Processor> Run<P> {
     /// Has all committed that is finished, unless a transaction is under way: while that lasts the
     /// next batch gathers, so that batches grow with the load.
-    pub(super) fn commit(&mut self) -> Result<(), Error> {
+    pub(crate) fn commit(&mut self) -> Result<(), Error> {
         if self.committing != Committing::Idle {
             return Ok(());
         }
@@ -65,14 +65,14 @@ impl<P: Processor> Run<P> {
 
     /// Gives the committer up when its call does not return: the next one finds out what became of
     /// its batch.
-    pub(super) fn watch_committer(&mut self) -> Result<(), Error> {
+    pub(crate) fn watch_committer(&mut self) -> Result<(), Error> {
         let Some(committer) = &mut self.committer else { return Ok(()) };
         if committer.stuck_for() < self.shared.options.committer_limit() {
             return Ok(());
         }
         let next = committer.number + 1;
         warn!(
-            stage = stage::<P>(),
+            stage = self.shared.name(),
             "a call of the transactional producer does not return; the producer is given up and \
              replaced"
         );
@@ -84,7 +84,7 @@ impl<P: Processor> Run<P> {
         Ok(())
     }
 
-    pub(super) fn committer_says(&mut self, number: u64, report: Report) -> Result<(), Error> {
+    pub(crate) fn committer_says(&mut self, number: u64, report: Report) -> Result<(), Error> {
         if self.committer.as_ref().map(|committer| committer.number) != Some(number) {
             // One that was given up.
             return Ok(());

@@ -4,32 +4,30 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use metrics::counter;
+use comanda_kafka::group::{self, Rebalance};
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
 use tracing::{info, warn};
 
-use super::ledger::Suspects;
-use super::metrics::REBALANCED_TOTAL;
-use super::run::{Run, stage};
-use super::standing::{Standing, committed, end};
-use super::task::Owned;
-use super::{Error, Processor};
-use crate::group::{self, Rebalance};
+use super::Run;
+use crate::committed_offsets::{Standing, committed, end};
+use crate::ledger::Suspects;
+use crate::task::Owned;
+use crate::{Error, Processor};
 
 /// Partitions on their way out. What runs in them may end and be committed, up to a deadline;
 /// what only waits there is dropped. Calls and commits of the others go on; new records do not
 /// come, because librdkafka pauses all partitions until it has its answer.
 #[derive(Debug)]
-pub(super) struct Leaving {
+pub(crate) struct Leaving {
     partitions: Vec<i32>,
     deadline: Instant,
 }
 
 impl<P: Processor> Run<P> {
     /// Acts on what the group decided, one decision after another.
-    pub(super) fn rebalance(&mut self) -> Result<(), Error> {
+    pub(crate) fn rebalance(&mut self) -> Result<(), Error> {
         loop {
             if let Some(leaving) = self.leaving.take() {
                 if self.goes_on(&leaving) {
@@ -58,7 +56,7 @@ impl<P: Processor> Run<P> {
 
     /// Lets go of all partitions. What the group still waits for is answered when the consumer is
     /// closed.
-    pub(super) fn give_up(&mut self) {
+    pub(crate) fn give_up(&mut self) {
         let partitions: Vec<i32> = self.ledger.partitions().collect();
         self.forget(&partitions);
         self.state.joined.store(false, Ordering::Release);
@@ -66,7 +64,7 @@ impl<P: Processor> Run<P> {
     }
 
     /// Begins nothing more in `partitions`, and ends what waits there.
-    pub(super) fn wind_down(&mut self, partitions: Vec<i32>) -> Leaving {
+    pub(crate) fn wind_down(&mut self, partitions: Vec<i32>) -> Leaving {
         for partition in &partitions {
             if let Some(owned) = self.owned.get(partition) {
                 owned.winding_down.cancel();
@@ -79,14 +77,17 @@ impl<P: Processor> Run<P> {
     }
 
     /// Whether something in the partitions is worth waiting for.
-    pub(super) fn goes_on(&self, leaving: &Leaving) -> bool {
+    pub(crate) fn goes_on(&self, leaving: &Leaving) -> bool {
         let busy = |p: &i32| self.ledger.running(*p) > 0 || self.ledger.uncommitted(*p) > 0;
         if !leaving.partitions.iter().any(busy) {
             return false;
         }
         let in_time = Instant::now() < leaving.deadline;
         if !in_time {
-            warn!(stage = stage::<P>(), "what was not committed by the drain deadline is dropped");
+            warn!(
+                stage = self.shared.name(),
+                "what was not committed by the drain deadline is dropped"
+            );
         }
         in_time
     }
@@ -98,16 +99,17 @@ impl<P: Processor> Run<P> {
         let standings = match self.standings(partitions) {
             Ok(standings) => standings,
             Err(error) => {
-                warn!(stage = stage::<P>(), %error, "the committed offsets are not known yet");
+                warn!(stage = self.shared.name(), %error, "the committed offsets are not known yet");
                 return Ok(false);
             }
         };
         if !partitions.is_empty() {
             // What the one who had them has written is committed, or never will be.
-            self.shared.processor.takes_over();
+            self.shared.processor.on_assigned(partitions);
         }
         let mut list = TopicPartitionList::with_capacity(partitions.len());
-        let failed = |source| Self::failed("taking over partitions", source);
+        let stage = self.shared.name();
+        let failed = |source| Error::Kafka { stage, doing: "taking over partitions", source };
         for (standing, below) in standings {
             let mut element = list.add_partition(&self.shared.input, standing.partition);
             let inherited = match standing.at {
@@ -130,7 +132,7 @@ impl<P: Processor> Run<P> {
     /// Where the group stands in each of `partitions`, and where the log ends.
     fn standings(&self, partitions: &[i32]) -> Result<Vec<(Standing, i64)>, KafkaError> {
         let topic = &self.shared.input;
-        let standings = committed(&self.consumer, stage::<P>(), topic, partitions)?;
+        let standings = committed(&self.consumer, self.shared.name(), topic, partitions)?;
         let with_end = |standing: Standing| {
             let end = end(&self.consumer, topic, standing.partition)?;
             Ok((standing, end))
@@ -141,19 +143,24 @@ impl<P: Processor> Run<P> {
     fn give_back(&mut self, partitions: &[i32], change: &'static str) -> Result<(), Error> {
         self.forget(partitions);
         group::give_back(&self.consumer, &self.shared.input, partitions)
-            .map_err(|source| Self::failed("giving partitions back", source))?;
+            .map_err(|source| self.failed("giving partitions back", source))?;
         self.report_change(change, partitions);
         Ok(())
     }
 
     fn report_change(&self, change: &'static str, partitions: &[i32]) {
         self.state.progress.fetch_add(1, Ordering::AcqRel);
-        counter!(REBALANCED_TOTAL, "stage" => stage::<P>(), "change" => change)
-            .increment(partitions.len() as u64);
-        info!(stage = stage::<P>(), change, ?partitions, "partitions");
+        let meters = &self.shared.meters;
+        let counter = match change {
+            "assigned" => &meters.assigned,
+            "revoked" => &meters.revoked,
+            _ => &meters.lost,
+        };
+        counter.increment(partitions.len() as u64);
+        info!(stage = self.shared.name(), change, ?partitions, "partitions");
     }
 
-    pub(super) fn forget(&mut self, partitions: &[i32]) {
+    pub(crate) fn forget(&mut self, partitions: &[i32]) {
         for partition in partitions {
             if let Some(owned) = self.owned.remove(partition) {
                 owned.gone.cancel();

@@ -8,7 +8,7 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
-use crate::{ClientLog, KafkaOptions, Timestamp};
+use crate::{ClientLog, KafkaOptions};
 
 /// Limit of one question to the broker about the topic.
 const ASK: Duration = Duration::from_secs(10);
@@ -20,8 +20,8 @@ pub enum From {
     Beginning,
     /// Only what comes from now on.
     End,
-    /// The first record stamped at or after this time.
-    Time(Timestamp),
+    /// The first record stamped at or after this time, in milliseconds since 1970.
+    Time(i64),
     /// As many offsets before the end, shared among the partitions.
     Last(i64),
 }
@@ -65,13 +65,18 @@ pub enum Step<'s> {
 /// librdkafka wants a name all the same, and brokers may ask for rights to it.
 pub fn reader_config(kafka: &KafkaOptions, client: &str, group: &str) -> ClientConfig {
     let mut config = kafka.client_config(client);
+    configure_reader(&mut config, group);
+    config
+}
+
+/// Adds to `config` what [`reader_config`] has beyond the connection.
+pub fn configure_reader(config: &mut ClientConfig, group: &str) {
     config
         .set("group.id", group)
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
         .set("auto.offset.reset", "earliest")
         .set("fetch.queue.backoff.ms", "50");
-    config
 }
 
 /// The partitions of `topic`; none where there is no such topic. Blocks for `limit` at the most.
@@ -111,7 +116,7 @@ impl Scan {
                     let share = count / partitions.len() as i64;
                     Offset::Offset((high - share).max(low))
                 }
-                From::Time(time) => Offset::Offset(time.as_millis()),
+                From::Time(time) => Offset::Offset(time),
             };
             list.add_partition_offset(topic, *partition, offset).map_err(failed)?;
         }

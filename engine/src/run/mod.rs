@@ -1,11 +1,15 @@
 //! The engine's loop, on a thread of its own: read, hand out, collect, have it committed.
 
+mod commit;
+mod rebalance;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use comanda_kafka::group::{self, Closing, Context};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
@@ -13,20 +17,19 @@ use tokio::runtime;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::breaker::Breaker;
-use super::commit::Committing;
-use super::committer::{self, Committer, Report};
-use super::handout::{Completion, Handout};
-use super::lanes::Lanes;
-use super::ledger::{Begun, Ledger};
-use super::rebalance::Leaving;
-use super::record::Record;
-use super::service::State;
-use super::task::{Finished, Job, Outgoing, Owned, Shared};
-use super::transaction::Names;
-use super::watch::Pulse;
-use super::{Error, Processor};
-use crate::group::{self, Closing, Context};
+use self::commit::Committing;
+use self::rebalance::Leaving;
+use crate::Record;
+use crate::breaker::Breaker;
+use crate::committer::{self, Committer, Report};
+use crate::dispatch::{Completion, Dispatcher};
+use crate::handle::State;
+use crate::lanes::Lanes;
+use crate::ledger::{Begun, Ledger};
+use crate::output::{Finished, Output};
+use crate::task::{Job, Owned, Shared};
+use crate::watch::Pulse;
+use crate::{Error, Processor};
 
 /// How long a poll may block when nothing is in flight.
 const IDLE_POLL: Duration = Duration::from_millis(100);
@@ -48,46 +51,46 @@ const CLOSE: Duration = Duration::from_secs(1);
 const GAUGES: Duration = Duration::from_millis(250);
 
 /// What the loop hears of.
-pub(super) enum Event {
+pub(crate) enum Event {
     /// Jobs are over.
     Finished(Vec<Completion>),
     /// A note is to be written. It comes before the end of its job.
-    Note(Outgoing),
+    Note(Output),
     /// The committer of this number has something to say.
     Committer(u64, Report),
 }
 
 /// The loop and its state.
-pub(super) struct Run<P: Processor> {
-    pub(super) shared: Arc<Shared<P>>,
-    pub(super) consumer: Arc<BaseConsumer<Context>>,
+pub(crate) struct Run<P: Processor> {
+    pub(crate) shared: Arc<Shared<P>>,
+    pub(crate) consumer: Arc<BaseConsumer<Context>>,
     /// `None` once the loop has ended.
-    pub(super) committer: Option<Committer>,
-    pub(super) committers: committer::Setup,
-    pub(super) committing: Committing,
+    pub(crate) committer: Option<Committer>,
+    pub(crate) committers: committer::Setup,
+    pub(crate) committing: Committing,
     /// When an aborted batch may be tried again, and the pause that this is.
-    pub(super) commit_after: Option<(Instant, Duration)>,
-    pub(super) ledger: Ledger<Finished>,
+    pub(crate) commit_after: Option<(Instant, Duration)>,
+    pub(crate) ledger: Ledger<Finished>,
     /// Notes that wait for a transaction.
-    pub(super) notes: Vec<Outgoing>,
-    pub(super) lanes: Lanes<Job>,
-    pub(super) owned: HashMap<i32, Arc<Owned>>,
-    pub(super) leaving: Option<Leaving>,
-    handout: Handout<P>,
+    pub(crate) notes: Vec<Output>,
+    pub(crate) lanes: Lanes<Job>,
+    pub(crate) owned: HashMap<i32, Arc<Owned>>,
+    pub(crate) leaving: Option<Leaving>,
+    handout: Dispatcher<P>,
     events: mpsc::Receiver<Event>,
     full_since: Option<Instant>,
-    pub(super) paused: bool,
-    pub(super) state: Arc<State>,
+    pub(crate) paused: bool,
+    pub(crate) state: Arc<State>,
     breaker: Breaker,
     gauges_at: Instant,
-    pub(super) shutdown: CancellationToken,
+    pub(crate) shutdown: CancellationToken,
     /// Cuts all calls off.
-    pub(super) gone: CancellationToken,
+    pub(crate) gone: CancellationToken,
     pulse: Pulse,
 }
 
 /// What a loop starts with.
-pub(super) struct Setup {
+pub(crate) struct Setup {
     /// Where calls run.
     pub runtime: runtime::Handle,
     /// Not subscribed yet.
@@ -114,13 +117,8 @@ impl<P: Processor> Run<P> {
         let options = &shared.options;
         let consumer = Arc::new(consumer);
         let committers = committer::Setup {
-            stage: stage::<P>(),
-            names: Arc::new(Names {
-                input: shared.input.clone(),
-                output: shared.output.clone(),
-                notes: shared.notes.clone(),
-                dead_letters: shared.dead_letters.clone(),
-            }),
+            stage: shared.name(),
+            input: shared.input.clone(),
             transactional_id,
             producer,
             timeout: options.transaction_timeout(),
@@ -134,7 +132,7 @@ impl<P: Processor> Run<P> {
             committing: Committing::Opening,
             commit_after: None,
             breaker: Breaker::new(options.breaker_window_records, options.breaker_dead_percent),
-            handout: Handout::new(shared.clone(), runtime, sender),
+            handout: Dispatcher::new(shared.clone(), runtime, sender),
             shared,
             consumer,
             ledger: Ledger::new(),
@@ -155,7 +153,8 @@ impl<P: Processor> Run<P> {
 
     pub fn run(mut self) -> Result<(), Error> {
         // Leaves the group at the very end.
-        let closing = Closing { consumer: self.consumer.clone(), topic: self.shared.input.clone() };
+        let closing =
+            Closing { consumer: self.consumer.clone(), topic: self.shared.topology.input.clone() };
         let ended = self.work();
         self.give_up();
         let number = self.committer.take().map(|committer| committer.number);
@@ -167,7 +166,7 @@ impl<P: Processor> Run<P> {
                 Ok(_) => {}
                 Err(_) => {
                     warn!(
-                        stage = stage::<P>(),
+                        stage = self.shared.name(),
                         "the committer waits for the broker, which will end its transaction"
                     );
                     break;
@@ -190,8 +189,8 @@ impl<P: Processor> Run<P> {
             return Ok(());
         }
         self.consumer
-            .subscribe(&[&self.shared.input])
-            .map_err(|source| Self::failed("subscribing", source))?;
+            .subscribe(&[&*self.shared.input])
+            .map_err(|source| self.failed("subscribing", source))?;
         while !self.shutdown.is_cancelled() {
             self.pulse.beat();
             self.watch_committer()?;
@@ -210,10 +209,11 @@ impl<P: Processor> Run<P> {
         match self.breaker.tripped() {
             None => Ok(()),
             Some(dead) => Err(Error::TooManyDeadLetters {
-                stage: stage::<P>(),
+                stage: self.shared.name(),
                 dead,
                 window: self.shared.options.breaker_window_records,
-                topic: self.shared.dead_letters.clone(),
+                topic: self.shared.topology.dead_letters.clone(),
+                advice: self.shared.topology.breaker_advice.clone(),
             }),
         }
     }
@@ -227,12 +227,12 @@ impl<P: Processor> Run<P> {
             self.commit()?;
             self.await_event(BUSY_WAIT)?;
         }
-        info!(stage = stage::<P>(), "engine stopped");
+        info!(stage = self.shared.name(), "engine stopped");
         Ok(())
     }
 
-    pub(super) fn failed(doing: &'static str, source: KafkaError) -> Error {
-        Error::Kafka { stage: stage::<P>(), doing, source }
+    pub(crate) fn failed(&self, doing: &'static str, source: KafkaError) -> Error {
+        Error::Kafka { stage: self.shared.name(), doing, source }
     }
 
     fn set_gauges(&mut self) {
@@ -299,7 +299,7 @@ impl<P: Processor> Run<P> {
 
     fn complete(&mut self, done: Completion) {
         let partition = done.lane.partition;
-        let dead = done.finished.as_ref().map(|finished| finished.letter.is_some());
+        let dead = done.finished.as_ref().map(|finished| finished.dead_letter.is_some());
         if !self.ledger.finish(partition, done.epoch, done.offset, done.finished) {
             return;
         }
@@ -312,8 +312,8 @@ impl<P: Processor> Run<P> {
         }
     }
 
-    pub(super) fn drop_undone(&mut self, job: &Job) {
-        self.ledger.finish(job.record.partition, job.epoch, job.record.offset, None);
+    pub(crate) fn drop_undone(&mut self, job: &Job) {
+        self.ledger.finish(job.record.partition(), job.epoch, job.record.offset(), None);
     }
 
     // --- reading -------------------------------------------------------------------------------
@@ -370,7 +370,7 @@ impl<P: Processor> Run<P> {
                 self.paused = paused;
                 self.state.paused.store(paused, Ordering::Release);
             }
-            Err(error) => warn!(stage = stage::<P>(), %error, "pausing or resuming failed"),
+            Err(error) => warn!(stage = self.shared.name(), %error, "pausing or resuming failed"),
         }
     }
 
@@ -378,12 +378,12 @@ impl<P: Processor> Run<P> {
     fn poll(&mut self, wait: Duration, now: Instant) -> Result<bool, Error> {
         let record = match self.consumer.poll(wait) {
             None => return Ok(false),
-            Some(Ok(message)) => Record::copy(&message),
+            Some(Ok(message)) => Record::copy(&self.shared.input, &message),
             Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => {
-                return Err(Self::failed("reading", error));
+                return Err(self.failed("reading", error));
             }
             Some(Err(error)) => {
-                warn!(stage = stage::<P>(), %error, "reading");
+                warn!(stage = self.shared.name(), %error, "reading");
                 return Ok(false);
             }
         };
@@ -392,10 +392,10 @@ impl<P: Processor> Run<P> {
     }
 
     fn admit(&mut self, record: Record, now: Instant) {
-        let (partition, offset) = (record.partition, record.offset);
+        let (partition, offset) = (record.partition(), record.offset());
         let stays = |owned: &&Arc<Owned>| !owned.winding_down.is_cancelled();
         let Some(owned) = self.owned.get(&partition).filter(stays) else { return };
-        let (epoch, is_suspect) = match self.ledger.begin(partition, offset, record.len(), now) {
+        let (epoch, is_suspect) = match self.ledger.begin(partition, offset, record.size(), now) {
             Begun::New { epoch, suspect } => (epoch, suspect),
             Begun::Known => return,
             Begun::Inherited => {
@@ -409,8 +409,4 @@ impl<P: Processor> Run<P> {
             self.handout.add(lane, job);
         }
     }
-}
-
-pub(super) fn stage<P: Processor>() -> &'static str {
-    P::STAGE.as_str()
 }

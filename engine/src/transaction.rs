@@ -3,11 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use comanda_schemas::{ClientLog, send_when_there_is_room};
+use comanda_kafka::{ClientLog, send_when_there_is_room};
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::OwnedHeaders;
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 use rdkafka::util::Timeout;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
@@ -15,7 +14,7 @@ use tracing::warn;
 
 use super::ledger;
 use super::metrics::Meters;
-use super::task::{Finished, Letter, Outgoing};
+use super::output::{Finished, Output};
 
 /// Pause between two looks at what the broker has not taken yet. Not a poll: the producer has a
 /// thread for that, and the binding spins through the last millisecond of any poll's time-out.
@@ -23,7 +22,7 @@ const DELIVERY: Duration = Duration::from_micros(200);
 
 /// What a failed transaction leaves behind.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     /// It was aborted, or never began; the same results can be tried again with this producer.
     Aborted(KafkaError),
     /// The producer is of no use any more, and the transaction may have been committed or not:
@@ -33,27 +32,17 @@ pub(super) enum Failure {
     Fenced(KafkaError),
 }
 
-/// Full names of the topics in a transaction.
-#[derive(Debug)]
-pub(super) struct Names {
-    /// The one whose offsets are committed.
-    pub input: String,
-    pub output: String,
-    pub notes: String,
-    pub dead_letters: String,
-}
-
 /// What goes into one transaction.
 #[derive(Debug, Clone)]
-pub(super) struct Batch {
+pub(crate) struct Batch {
     /// Results and offsets.
     pub finished: ledger::Batch<Finished>,
     /// Notes on records that stay open.
-    pub notes: Vec<Outgoing>,
+    pub notes: Vec<Output>,
 }
 
 /// A producer that has the transactional id to itself.
-pub(super) struct Transactions {
+pub(crate) struct Transactions {
     producer: ThreadedProducer<ClientLog>,
     stage: &'static str,
     /// After how long the broker ends a transaction by itself.
@@ -96,11 +85,11 @@ impl Transactions {
     pub fn commit(
         &self,
         batch: &Batch,
-        names: &Names,
+        input: &str,
         group: &ConsumerGroupMetadata,
     ) -> Result<(), Failure> {
         let (began, began_at) = (Instant::now(), SystemTime::now());
-        match self.try_commit(batch, names, group) {
+        match self.try_commit(batch, input, group) {
             Ok(()) => {
                 self.meters.transaction_seconds.record(began.elapsed());
                 self.meters.transaction_records.record(batch.finished.records as f64);
@@ -124,21 +113,17 @@ impl Transactions {
     fn try_commit(
         &self,
         batch: &Batch,
-        names: &Names,
+        input: &str,
         group: &ConsumerGroupMetadata,
     ) -> Result<(), KafkaError> {
         let commits = &batch.finished.commits;
         self.producer.begin_transaction()?;
         for note in &batch.notes {
-            self.send_event(&names.notes, note)?;
+            self.send(note)?;
         }
-        for (_, Finished { result, letter }) in commits.iter().flat_map(|c| &c.results) {
-            if let Some(Letter { record, headers }) = letter.as_deref() {
-                let (key, value) = (record.key(), record.value());
-                self.send(&names.dead_letters, key, value, headers.clone())?;
-            }
-            if let Some(result) = result {
-                self.send_event(&names.output, result)?;
+        for (_, Finished { outputs, dead_letter }) in commits.iter().flat_map(|c| &c.results) {
+            for output in dead_letter.as_deref().into_iter().chain(outputs) {
+                self.send(output)?;
             }
         }
         // A commit that finds nothing left to deliver is spared librdkafka's flush, which the
@@ -148,7 +133,7 @@ impl Transactions {
         }
         let mut list = TopicPartitionList::with_capacity(commits.len());
         for commit in commits {
-            let mut element = list.add_partition(&names.input, commit.partition);
+            let mut element = list.add_partition(input, commit.partition);
             element.set_offset(Offset::Offset(commit.next))?;
             if !commit.metadata.is_empty() {
                 element.set_metadata(&commit.metadata);
@@ -162,22 +147,13 @@ impl Transactions {
         self.retry(|| self.producer.commit_transaction(Timeout::Never))
     }
 
-    fn send_event(&self, topic: &str, event: &Outgoing) -> Result<(), KafkaError> {
-        let Outgoing { key, value, headers } = event;
-        let key = key.to_string();
-        self.send(topic, Some(key.as_bytes()), Some(value), headers.to_headers())
-    }
-
-    fn send(
-        &self,
-        topic: &str,
-        key: Option<&[u8]>,
-        value: Option<&[u8]>,
-        headers: OwnedHeaders,
-    ) -> Result<(), KafkaError> {
-        let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic).headers(headers);
-        record.key = key;
-        record.payload = value;
+    fn send(&self, output: &Output) -> Result<(), KafkaError> {
+        let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(&output.topic);
+        if !output.headers.is_empty() {
+            record = record.headers(output.headers.to_native());
+        }
+        record.key = output.key.as_deref();
+        record.payload = output.value.as_deref();
         send_when_there_is_room(&self.producer, record)
     }
 

@@ -5,14 +5,14 @@
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerGroupMetadata};
 use rdkafka_sys as sys;
 
-use crate::group::Context;
+use comanda_kafka::group::Context;
 
 /// The group's metadata for a transaction that begins now; `None` while the consumer is in no
 /// generation of it: coordinators of the classic protocol take offsets without one from anybody.
 ///
 /// To be asked by the thread that answers the group's decisions: librdkafka can't go on to the
 /// next generation before it has, so what this tells belongs to the partitions that are ours now.
-pub(super) fn current(consumer: &BaseConsumer<Context>) -> Option<ConsumerGroupMetadata> {
+pub(crate) fn current(consumer: &BaseConsumer<Context>) -> Option<ConsumerGroupMetadata> {
     let metadata = consumer.group_metadata()?;
     // After the metadata was taken: a generation that ended before shows here.
     (generation(consumer) >= 0).then_some(metadata)

@@ -9,7 +9,7 @@ const SLOTS: u32 = 1024;
 
 /// A claimed name; the claim ends with the process, however it ends.
 #[derive(Debug)]
-pub(super) struct Instance {
+pub(crate) struct Instance {
     pub name: String,
     _claim: Option<File>,
 }
@@ -27,7 +27,7 @@ impl Instance {
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         let host = Some(host.trim()).filter(|h| !h.is_empty()).unwrap_or("localhost");
         for slot in 0..SLOTS {
-            let path = folder.join(format!("comanda-{scope}-{slot}.lock"));
+            let path = folder.join(format!("{scope}-{slot}.lock"));
             let claim = OpenOptions::new().create(true).truncate(false).write(true).open(path);
             let claim = match claim {
                 Ok(claim) => claim,

@@ -7,14 +7,14 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use tracing::warn;
 
-use super::offsets::Spans;
-use crate::group::{Context, list_of};
+use crate::offset_metadata::Spans;
+use comanda_kafka::group::{Context, list_of};
 
 /// Limit of one question for committed offsets; the one who asks has other things to do.
 const ASK: Duration = Duration::from_secs(1);
 
 /// The offset that a partition's next record will get; blocks for a second at the most.
-pub(super) fn end(
+pub(crate) fn end(
     consumer: &BaseConsumer<Context>,
     topic: &str,
     partition: i32,
@@ -24,14 +24,14 @@ pub(super) fn end(
 
 /// Where the group stands in a partition.
 #[derive(Debug)]
-pub(super) struct Standing {
+pub(crate) struct Standing {
     pub partition: i32,
     /// The committed offset, and what is finished above it; `None` before the first commit.
     pub at: Option<(i64, Spans)>,
 }
 
 /// Where the group stands in each of `partitions`; blocks for a second at the most.
-pub(super) fn committed(
+pub(crate) fn committed(
     consumer: &BaseConsumer<Context>,
     stage: &'static str,
     topic: &str,

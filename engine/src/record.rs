@@ -3,11 +3,14 @@
 //! librdkafka's own message would hold on to the whole batch that it was fetched with, and the
 //! binding's owned copy takes an allocation for each header.
 
+use std::fmt;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
-use comanda_schemas::Timestamp;
-use rdkafka::message::{BorrowedMessage, Header, Headers as _, Message as _, OwnedHeaders};
+use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+
+use crate::Headers;
 
 /// Room for a header's name and value: those of events have this on average.
 const HEADER: usize = 48;
@@ -16,11 +19,12 @@ const HEADER: usize = 48;
 type Part = Range<u32>;
 
 /// A consumed record.
-#[derive(Debug, Clone)]
-pub(super) struct Record {
-    pub partition: i32,
-    pub offset: i64,
-    timestamp: Option<Timestamp>,
+#[derive(Clone)]
+pub struct Record {
+    topic: Arc<str>,
+    partition: i32,
+    offset: i64,
+    timestamp: Option<i64>,
     /// Key, value, and of each header name and value, one after another.
     bytes: Vec<u8>,
     key: Option<Part>,
@@ -29,8 +33,8 @@ pub(super) struct Record {
 }
 
 impl Record {
-    /// A copy of `message`.
-    pub fn copy(message: &BorrowedMessage<'_>) -> Self {
+    /// A copy of `message`, which is of `topic`.
+    pub(crate) fn copy(topic: &Arc<str>, message: &BorrowedMessage<'_>) -> Self {
         let (key, value) = (message.key(), message.payload());
         let headers = message.headers();
         let size = key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len);
@@ -52,9 +56,10 @@ impl Record {
             Default::default()
         });
         Self {
+            topic: topic.clone(),
             partition: message.partition(),
             offset: message.offset(),
-            timestamp: message.timestamp().to_millis().map(Timestamp::from_millis),
+            timestamp: message.timestamp().to_millis(),
             bytes,
             key,
             value,
@@ -62,24 +67,65 @@ impl Record {
         }
     }
 
+    /// One that was not consumed: for tests of processors and codecs.
+    pub fn new(
+        topic: &str,
+        partition: i32,
+        offset: i64,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: &Headers,
+    ) -> Self {
+        let mut bytes = Vec::new();
+        let mut add = |part: &[u8]| {
+            let from = bytes.len() as u32;
+            bytes.extend_from_slice(part);
+            from..bytes.len() as u32
+        };
+        let (key, value) = (key.map(&mut add), value.map(&mut add));
+        let headers =
+            headers.iter().map(|(name, value)| (add(name.as_bytes()), value.map(&mut add)));
+        let headers = headers.collect();
+        let topic = topic.into();
+        Self { topic, partition, offset, timestamp: None, bytes, key, value, headers }
+    }
+
     fn part(&self, range: &Part) -> &[u8] {
         &self.bytes[range.start as usize..range.end as usize]
     }
 
+    /// The topic that it was read from.
+    pub fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    /// The partition that it was read from.
+    pub fn partition(&self) -> i32 {
+        self.partition
+    }
+
+    /// Its offset in the partition.
+    pub fn offset(&self) -> i64 {
+        self.offset
+    }
+
+    /// Its key.
     pub fn key(&self) -> Option<&[u8]> {
         self.key.as_ref().map(|range| self.part(range))
     }
 
+    /// Its value.
     pub fn value(&self) -> Option<&[u8]> {
         self.value.as_ref().map(|range| self.part(range))
     }
 
-    pub fn timestamp(&self) -> Option<Timestamp> {
+    /// Its timestamp, in milliseconds since 1970.
+    pub fn timestamp_millis(&self) -> Option<i64> {
         self.timestamp
     }
 
     /// All bytes that it holds.
-    pub fn len(&self) -> usize {
+    pub(crate) fn size(&self) -> usize {
         self.bytes.len()
     }
 
@@ -90,14 +136,22 @@ impl Record {
         std::str::from_utf8(self.part(value.as_ref()?)).ok()
     }
 
-    /// Its headers, as they came.
-    pub fn headers(&self) -> OwnedHeaders {
-        let empty = OwnedHeaders::new_with_capacity(self.headers.len());
-        self.headers.iter().fold(empty, |headers, (key, value)| {
+    /// A copy of its headers.
+    pub fn headers(&self) -> Headers {
+        let mut headers = Headers::with_capacity(self.headers.len(), self.bytes.len());
+        for (key, value) in &self.headers {
             // Names came from librdkafka as text.
             let key = String::from_utf8_lossy(self.part(key));
-            let value = value.as_ref().map(|range| self.part(range));
-            headers.insert(Header { key: &key, value })
-        })
+            headers.push_optional(&key, value.as_ref().map(|range| self.part(range)));
+        }
+        headers
+    }
+}
+
+/// Where it is from, and its size: what it says can be what no log may hold.
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (topic, partition, offset) = (&self.topic, self.partition, self.offset);
+        write!(f, "Record({topic} {partition}@{offset}, {} bytes)", self.bytes.len())
     }
 }

@@ -2,18 +2,18 @@
 //!
 //! Records finish in any order, and each is committed as soon as it is finished: the group's
 //! offset moves up to the lowest unfinished record, and what is finished above it goes into the
-//! metadata of the commit (see [`super::offsets`]). So after a crash the broker tells exactly which
+//! metadata of the commit (see [`crate::offset_metadata`]). So after a crash the broker tells exactly which
 //! results exist.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use super::offsets::{MAX_LEN, Spans};
+use crate::offset_metadata::{MAX_LEN, Spans};
 
 /// The ledger of all partitions assigned to this process. `T` is what a finished record leaves to
 /// be written.
 #[derive(Debug)]
-pub(super) struct Ledger<T> {
+pub(crate) struct Ledger<T> {
     partitions: BTreeMap<i32, Partition<T>>,
     epochs: u64,
     records: usize,
@@ -66,7 +66,7 @@ impl<T> Entry<T> {
 /// were in the log when the partition was taken over, and of them the first, as many as one may
 /// have in hand.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Suspects {
+pub(crate) struct Suspects {
     /// The end of the log at that time.
     pub below: i64,
     /// How many may be left.
@@ -83,7 +83,7 @@ impl Suspects {
 
 /// What a record is to the ledger.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Begun {
+pub(crate) enum Begun {
     /// New here. An earlier owner of the partition may have begun it where it is `suspect`.
     New { epoch: u64, suspect: bool },
     /// An earlier owner of the partition finished it.
@@ -95,7 +95,7 @@ pub(super) enum Begun {
 /// What goes into one transaction. It comes back to the ledger, as [`Ledger::committed`] or with
 /// [`Ledger::put_back`], before the next one is taken.
 #[derive(Debug, Default, Clone)]
-pub(super) struct Batch<T> {
+pub(crate) struct Batch<T> {
     pub commits: Vec<Commit<T>>,
     /// Records in all commits.
     pub records: usize,
@@ -103,7 +103,7 @@ pub(super) struct Batch<T> {
 
 /// What is committed of one partition.
 #[derive(Debug, Clone)]
-pub(super) struct Commit<T> {
+pub(crate) struct Commit<T> {
     pub partition: i32,
     epoch: u64,
     /// The next offset to read after it.

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 /// Watches the last outcomes.
 #[derive(Debug)]
-pub(super) struct Breaker {
+pub(crate) struct Breaker {
     window: usize,
     percent: usize,
     /// Whether each of the last records became a dead letter.

@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use comanda_schemas::KafkaOptions;
+use comanda_kafka::group;
 use rdkafka::ClientConfig;
 use serde::Deserialize;
 
-use crate::group;
+use crate::Topology;
+use crate::topology::Connect;
 
-/// Settings of an engine; the same for every stage.
+/// Settings of an engine. Those that want the same names and times on every process of a group say
+/// so in the README.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Options {
@@ -44,43 +46,42 @@ pub struct Options {
     pub max_transaction_records: usize,
 }
 
-/// Size of a record that an engine writes, at the most; the topics it writes to must take as much
-/// (`comanda topics apply` sees to it).
+/// Size of a record that an engine writes, at the most; the topics it writes to must take as much.
 pub const MAX_MESSAGE_BYTES: u32 = 16 << 20;
 
 impl Options {
     /// The configuration of the engine's producer, for checks before anything is connected.
-    pub fn client_config(&self, kafka: &KafkaOptions) -> ClientConfig {
-        self.producer_config(kafka, "check")
+    pub fn client_config(&self, connect: &Connect) -> ClientConfig {
+        self.producer_config(connect, "check")
     }
 
-    pub(super) fn drain(&self) -> Duration {
+    pub(crate) fn drain(&self) -> Duration {
         Duration::from_millis(self.drain_ms)
     }
 
     /// Records read and not committed at the most: see `is_full` in `run`, and a batch under way.
-    pub(super) fn in_hand(&self) -> usize {
+    pub(crate) fn in_hand(&self) -> usize {
         self.max_in_flight_records + 2 * self.max_transaction_records
     }
 
-    pub(super) fn transaction_timeout(&self) -> Duration {
+    pub(crate) fn transaction_timeout(&self) -> Duration {
         Duration::from_millis(self.transaction_timeout_ms)
     }
 
     /// How long one call of the committer may last before its producer is given up. By then the
     /// broker has ended the transaction, so that nothing is lost with it.
-    pub(super) fn committer_limit(&self) -> Duration {
+    pub(crate) fn committer_limit(&self) -> Duration {
         2 * self.transaction_timeout()
     }
 
-    pub(super) fn consumer_config(&self, kafka: &KafkaOptions, name: &str) -> ClientConfig {
-        let mut config = kafka.client_config(name);
-        group::configure(&mut config, name, self.session_timeout_ms);
+    pub(crate) fn consumer_config(&self, connect: &Connect, of: &Topology) -> ClientConfig {
+        let mut config = connect.client_config(&of.group);
+        group::configure(&mut config, &of.group, self.session_timeout_ms);
         config
     }
 
-    pub(super) fn producer_config(&self, kafka: &KafkaOptions, id: &str) -> ClientConfig {
-        let mut config = kafka.client_config(id);
+    pub(crate) fn producer_config(&self, connect: &Connect, id: &str) -> ClientConfig {
+        let mut config = connect.client_config(id);
         config
             .set("transactional.id", id)
             .set("transaction.timeout.ms", self.transaction_timeout_ms.to_string())

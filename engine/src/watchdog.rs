@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::service::State;
+use super::handle::State;
 use super::watch::{Pulse, Watch};
 
 /// How long one turn of the loop may last. Each of its calls is bounded by seconds, or should be.
@@ -16,7 +16,7 @@ const LOOK_MAX: Duration = Duration::from_secs(1);
 
 /// What is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Trouble {
+pub(crate) enum Trouble {
     /// The loop has been in one turn for too long.
     Stuck,
     /// Records are in hand, and nothing ends and nothing is committed.
@@ -37,7 +37,7 @@ impl fmt::Display for Trouble {
 }
 
 /// Looks at one run of a loop.
-pub(super) struct Watchdog {
+pub(crate) struct Watchdog {
     state: Arc<State>,
     turn: Watch,
     /// How long records may stay where they are; zero for ever.

@@ -16,9 +16,8 @@ pub enum Error {
     },
     /// Nearly all records became dead letters.
     #[error(
-        "{stage}: {dead} of the last {window} records became dead letters, which looks like a bad \
-         deploy; stopped before more do. `comanda dlq list` tells why they failed; after the repair \
-         `comanda dlq redrive` puts them back from {topic}. Raise `engine.breaker_dead_percent` to \
+        "{stage}: {dead} of the last {window} records became dead letters in {topic}, which looks \
+         like a bad deploy; stopped before more do. {advice}Raise `engine.breaker_dead_percent` to \
          go on regardless"
     )]
     TooManyDeadLetters {
@@ -30,6 +29,8 @@ pub enum Error {
         window: usize,
         /// The dead-letter topic.
         topic: String,
+        /// What to do about it; ends with a space where it is not empty.
+        advice: String,
     },
     /// Kafka refused something that does not get better by waiting.
     #[error("{stage}: {doing} failed for good")]

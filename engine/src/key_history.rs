@@ -4,12 +4,15 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use comanda_schemas::scan::{is_passing, reader_config};
-use comanda_schemas::{ClientLog, KafkaOptions};
+use comanda_kafka::ClientLog;
+use comanda_kafka::scan::{configure_reader, is_passing};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::{Message as _, Offset, TopicPartitionList};
 use tokio::sync::Semaphore;
+
+use crate::Record;
+use crate::topology::Connect;
 
 /// Clients that read at one time; further records wait for one.
 const READERS: usize = 4;
@@ -19,45 +22,46 @@ const PATIENCE: Duration = Duration::from_secs(2);
 type Reader = BaseConsumer<ClientLog>;
 
 /// Reads back. Clients are made when they are first needed, and kept.
-pub(super) struct LookBack {
-    kafka: KafkaOptions,
-    topic: String,
+pub(crate) struct KeyHistory {
+    connect: Connect,
+    topic: Arc<str>,
     idle: Mutex<Vec<Reader>>,
     turns: Semaphore,
 }
 
-impl LookBack {
-    pub fn new(kafka: KafkaOptions, topic: String) -> Self {
-        Self { kafka, topic, idle: Mutex::default(), turns: Semaphore::new(READERS) }
+impl KeyHistory {
+    pub fn new(connect: Connect, topic: &str) -> Self {
+        let topic = topic.into();
+        Self { connect, topic, idle: Mutex::default(), turns: Semaphore::new(READERS) }
     }
 
-    /// Values of the records with `key` at `offsets` of `partition`, in log order. What was
+    /// The records with `key` at `offsets` of `partition`, in log order. What was
     /// deleted since is left out.
-    pub async fn values(
+    pub async fn records(
         self: &Arc<Self>,
         partition: i32,
         offsets: Range<i64>,
         key: &[u8],
-    ) -> KafkaResult<Vec<Vec<u8>>> {
+    ) -> KafkaResult<Vec<Record>> {
         let _turn = self.turns.acquire().await.expect("never closed");
         let (own, key) = (self.clone(), key.to_owned());
         let reading = tokio::task::spawn_blocking(move || own.read(partition, &offsets, &key));
         reading.await.unwrap_or(Err(KafkaError::Canceled))
     }
 
-    fn read(&self, partition: i32, offsets: &Range<i64>, key: &[u8]) -> KafkaResult<Vec<Vec<u8>>> {
+    fn read(&self, partition: i32, offsets: &Range<i64>, key: &[u8]) -> KafkaResult<Vec<Record>> {
         let idle = || self.idle.lock().unwrap_or_else(|e| e.into_inner());
         let reader = idle().pop();
         let reader = reader.map_or_else(|| self.reader(), Ok)?;
         let mut from = TopicPartitionList::new();
         from.add_partition_offset(&self.topic, partition, Offset::Offset(offsets.start))?;
         reader.assign(&from)?;
-        let mut values = Vec::new();
+        let mut records = Vec::new();
         loop {
             match reader.poll(PATIENCE) {
                 Some(Ok(record)) if record.offset() >= offsets.end => break,
                 Some(Ok(record)) if record.key() == Some(key) => {
-                    values.extend(record.payload().map(<[u8]>::to_owned));
+                    records.push(Record::copy(&self.topic, &record));
                 }
                 Some(Ok(_)) => {}
                 Some(Err(KafkaError::PartitionEOF(_))) => break,
@@ -72,11 +76,12 @@ impl LookBack {
         }
         reader.unassign()?;
         idle().push(reader);
-        Ok(values)
+        Ok(records)
     }
 
     fn reader(&self) -> KafkaResult<Reader> {
-        let mut config = reader_config(&self.kafka, "look-back", "comanda-look-back");
+        let mut config = self.connect.client_config("look-back");
+        configure_reader(&mut config, "look-back");
         config
             // A redrive writes to the topic in transactions.
             .set("isolation.level", "read_committed")

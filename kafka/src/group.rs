@@ -7,8 +7,6 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use comanda_schemas::scan::partitions;
-use comanda_schemas::{log_error, log_line};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::KafkaError;
@@ -17,9 +15,12 @@ use rdkafka::{ClientConfig, ClientContext};
 use rdkafka::{TopicPartitionList, types::RDKafkaRespErr};
 use tracing::warn;
 
+use crate::scan::partitions;
+use crate::{log_error, log_line};
+
 /// Adds to `config` what every member of `group` has in common: cooperative rebalances, committed
 /// records alone, offsets that nobody commits behind our back.
-pub(crate) fn configure(config: &mut ClientConfig, group: &str, session_timeout_ms: u64) {
+pub fn configure(config: &mut ClientConfig, group: &str, session_timeout_ms: u64) {
     config
         .set("group.id", group)
         .set("enable.auto.commit", "false")
@@ -37,11 +38,14 @@ pub(crate) fn configure(config: &mut ClientConfig, group: &str, session_timeout_
 
 /// What the group decided; the member answers with [`take_over`] or [`give_back`].
 #[derive(Debug, Clone)]
-pub(crate) enum Rebalance {
+pub enum Rebalance {
+    /// These come; to be answered with [`take_over`].
     Assigned(Vec<i32>),
-    /// `lost`: another process may own them already.
+    /// These go; to be answered with [`give_back`].
     Revoked {
+        /// Which.
         partitions: Vec<i32>,
+        /// Another process may own them already.
         lost: bool,
     },
 }
@@ -53,7 +57,7 @@ type OnStatistics = Box<dyn Fn(&Statistics) + Send + Sync>;
 /// They run inside `poll`, where the member's state is out of reach, so a decision is only noted;
 /// librdkafka waits for the answer as long as it takes, also when the consumer is closed.
 #[derive(Default)]
-pub(crate) struct Context {
+pub struct Context {
     state: Mutex<State>,
     on_statistics: Option<OnStatistics>,
 }
@@ -142,7 +146,7 @@ fn answer(
 }
 
 /// Takes `list` over, which begins to be read from its offsets, or waits where `paused`.
-pub(crate) fn take_over(
+pub fn take_over(
     consumer: &BaseConsumer<Context>,
     list: &TopicPartitionList,
     paused: bool,
@@ -155,7 +159,7 @@ pub(crate) fn take_over(
 }
 
 /// Gives partitions back.
-pub(crate) fn give_back(
+pub fn give_back(
     consumer: &BaseConsumer<Context>,
     topic: &str,
     partitions: &[i32],
@@ -166,13 +170,13 @@ pub(crate) fn give_back(
 }
 
 /// Stops or resumes the fetching of all partitions.
-pub(crate) fn set_paused(consumer: &BaseConsumer<Context>, paused: bool) -> Result<(), KafkaError> {
+pub fn set_paused(consumer: &BaseConsumer<Context>, paused: bool) -> Result<(), KafkaError> {
     let assignment = consumer.assignment()?;
     if paused { consumer.pause(&assignment) } else { consumer.resume(&assignment) }
 }
 
 /// Whether `topic` exists; blocks for `limit` at the most.
-pub(crate) fn has_topic(
+pub fn has_topic(
     consumer: &BaseConsumer<Context>,
     topic: &str,
     limit: Duration,
@@ -182,7 +186,8 @@ pub(crate) fn has_topic(
 
 /// Closes the consumer, however its user ends: whatever the group decides or has decided is obeyed,
 /// because librdkafka waits for the answer. To be dropped last of all that has the consumer.
-pub(crate) struct Closing {
+pub struct Closing {
+    /// The consumer.
     pub consumer: Arc<BaseConsumer<Context>>,
     /// The topic it is subscribed to.
     pub topic: String,
@@ -207,7 +212,7 @@ impl Drop for Closing {
 }
 
 /// `partitions` of `topic`, as librdkafka takes them.
-pub(crate) fn list_of(topic: &str, partitions: &[i32]) -> TopicPartitionList {
+pub fn list_of(topic: &str, partitions: &[i32]) -> TopicPartitionList {
     let mut list = TopicPartitionList::with_capacity(partitions.len());
     for partition in partitions {
         list.add_partition(topic, *partition);

@@ -1,10 +1,10 @@
 //! An engine as a service: what it needs, how it starts and stops.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use comanda_schemas::{Encoder, Event, KafkaOptions, Registry, TopicNames};
+use comanda_kafka::group::{self, Context};
 use rdkafka::ClientConfig;
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::BaseConsumer;
@@ -12,15 +12,16 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use super::handle::{Handle, Standstill, State};
 use super::instance::Instance;
-use super::look_back::LookBack;
+use super::key_history::KeyHistory;
 use super::metrics::Meters;
 use super::run::{Run, Setup};
 use super::task::Shared;
+use super::topology::{Connect, Topology};
 use super::watch::Pulse;
 use super::watchdog::Watchdog;
 use super::{Error, Options, Processor};
-use crate::group::{self, Context};
 
 /// Wait between two tries to reach Kafka at start.
 const START_RETRY: Duration = Duration::from_secs(2);
@@ -44,7 +45,7 @@ pub struct Engine<P: Processor> {
 /// What each run of the loop starts from.
 struct Parts<P: Processor> {
     shared: Arc<Shared<P>>,
-    kafka: KafkaOptions,
+    connect: Connect,
     transactional_id: String,
     /// Claimed for as long as a loop of ours runs.
     _instance: Instance,
@@ -61,101 +62,32 @@ struct Attempt {
     pulse: Pulse,
 }
 
-/// What others may know of a running engine.
-#[derive(Debug, Default)]
-pub(super) struct State {
-    pub joined: AtomicBool,
-    pub commits: AtomicBool,
-    pub paused: AtomicBool,
-    /// Grows with each record that ends and each batch that is committed.
-    pub progress: AtomicU64,
-    /// Records begun and not committed.
-    pub in_hand: AtomicUsize,
-    /// Calls under way, but for those that wait for a known reason.
-    pub calls: AtomicUsize,
-    /// Results that wait for a transaction.
-    pub finished: AtomicUsize,
-    /// What stands still.
-    standstill: Mutex<Option<Standstill>>,
-}
-
-/// That an engine stands still, though it has work to do.
-#[derive(Debug, Clone)]
-pub struct Standstill {
-    /// What is wrong.
-    pub reason: String,
-    /// When it was found.
-    pub since: SystemTime,
-}
-
-impl State {
-    fn standstill(&self) -> std::sync::MutexGuard<'_, Option<Standstill>> {
-        self.standstill.lock().unwrap_or_else(|e| e.into_inner())
-    }
-}
-
-/// A view of a running engine; cheap to clone.
-#[derive(Debug, Clone)]
-pub struct Handle {
-    state: Arc<State>,
-}
-
-impl Handle {
-    /// Whether it has joined its group and can commit, and does not stand still.
-    pub fn is_ready(&self) -> bool {
-        self.state.joined.load(Ordering::Acquire)
-            && self.state.commits.load(Ordering::Acquire)
-            && self.state.standstill().is_none()
-    }
-
-    /// Why it stands still, where the watchdog found that it does; until work goes on.
-    pub fn standstill(&self) -> Option<Standstill> {
-        self.state.standstill().clone()
-    }
-
-    /// Records begun and not committed, as of the last quarter of a second.
-    pub fn in_hand(&self) -> usize {
-        self.state.in_hand.load(Ordering::Acquire)
-    }
-
-    /// Whether it has stopped fetching, because its window stays full.
-    pub fn is_paused(&self) -> bool {
-        self.state.paused.load(Ordering::Acquire)
-    }
-}
-
 impl<P: Processor> Engine<P> {
-    /// An engine; nothing is connected yet.
+    /// An engine; nothing is connected yet. `connect` is what each Kafka client starts from, a
+    /// `ClientConfig` for example.
     pub fn new(
         options: Options,
-        kafka: KafkaOptions,
-        names: &TopicNames,
-        registry: Registry,
-        (encoder, note_encoder): (Encoder<P::Out>, Encoder<P::Note>),
+        connect: impl Into<Connect>,
+        topology: Topology,
         processor: P,
     ) -> Result<Self, Error> {
-        let group = names.group(P::STAGE);
+        let connect = connect.into();
         let folder = std::env::temp_dir();
-        let instance = Instance::claim(&options.instance, &group, &folder)
+        let instance = Instance::claim(&options.instance, &topology.group, &folder)
             .map_err(|source| Error::Instance { folder: folder.display().to_string(), source })?;
-        let transactional_id = format!("{group}-{}", instance.name);
-        let shared = Shared {
+        let transactional_id = format!("{}-{}", topology.group, instance.name);
+        let shared = Arc::new(Shared {
             processor,
-            registry,
-            look_back: Arc::new(LookBack::new(kafka.clone(), names.name(P::STAGE.input()))),
-            encoder,
-            note_encoder,
-            input: names.name(P::STAGE.input()),
-            output: names.name(P::STAGE.output()),
-            notes: names.name(P::Note::TOPIC),
-            dead_letters: names.dead_letters(P::STAGE),
-            group,
+            history: Arc::new(KeyHistory::new(connect.clone(), &topology.input)),
             options,
-            meters: Arc::new(Meters::new(P::STAGE.as_str())),
+            meters: Arc::new(Meters::new(topology.metrics_prefix, topology.name)),
+            input: topology.input.as_str().into(),
+            dead_letters: topology.dead_letters.as_str().into(),
+            topology,
             pauses: AtomicUsize::new(0),
-        };
-        let (shared, state) = (Arc::new(shared), Arc::default());
-        let parts = Parts { shared, kafka, transactional_id, _instance: instance, state };
+        });
+        let state = Arc::default();
+        let parts = Parts { shared, connect, transactional_id, _instance: instance, state };
         Ok(Self { parts: Arc::new(parts) })
     }
 
@@ -207,7 +139,7 @@ impl<P: Processor> Parts<P> {
         attempt: &Attempt,
         shutdown: &CancellationToken,
     ) -> Option<Result<(), Error>> {
-        let stage = P::STAGE.as_str();
+        let stage = self.shared.name();
         let runtime = tokio::runtime::Handle::current();
         let (ended, mut end) = oneshot::channel();
         let thread = std::thread::Builder::new().name(format!("engine-{stage}"));
@@ -275,9 +207,9 @@ impl<P: Processor> Parts<P> {
     fn run(&self, runtime: tokio::runtime::Handle, attempt: &Attempt) -> Result<(), Error> {
         let _turns = attempt.pulse.enter();
         let options = &self.shared.options;
-        let config = options.consumer_config(&self.kafka, &self.shared.group);
+        let config = options.consumer_config(&self.connect, &self.shared.topology);
         let consumer = create(&config).map_err(|source| Error::Kafka {
-            stage: P::STAGE.as_str(),
+            stage: self.shared.name(),
             doing: "creating the consumer",
             source,
         })?;
@@ -285,14 +217,13 @@ impl<P: Processor> Parts<P> {
             return Ok(());
         }
         info!(
-            stage = P::STAGE.as_str(),
-            input = self.shared.input,
-            output = self.shared.output,
-            group = self.shared.group,
+            stage = self.shared.name(),
+            input = self.shared.topology.input,
+            group = self.shared.topology.group,
             transactional_id = self.transactional_id,
             "engine starts"
         );
-        let producer = options.producer_config(&self.kafka, &self.transactional_id);
+        let producer = options.producer_config(&self.connect, &self.transactional_id);
         let setup = Setup {
             runtime,
             consumer,
@@ -315,15 +246,15 @@ impl<P: Processor> Parts<P> {
     ) -> bool {
         while !attempt.stop.is_cancelled() {
             attempt.pulse.beat();
-            match group::has_topic(consumer, &self.shared.input, TOPIC_TIMEOUT) {
+            match group::has_topic(consumer, &self.shared.topology.input, TOPIC_TIMEOUT) {
                 Ok(true) => return true,
                 Ok(false) => warn!(
-                    stage = P::STAGE.as_str(),
-                    topic = self.shared.input,
-                    "the topic does not exist yet; `comanda topics apply` creates it"
+                    stage = self.shared.name(),
+                    topic = self.shared.topology.input,
+                    "the topic does not exist yet"
                 ),
                 Err(error) => warn!(
-                    stage = P::STAGE.as_str(), brokers = self.kafka.brokers, %error,
+                    stage = self.shared.name(), %error,
                     "Kafka does not answer, trying again"
                 ),
             }

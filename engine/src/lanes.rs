@@ -7,14 +7,14 @@ use std::hash::{BuildHasher as _, RandomState};
 /// Names a lane: the partition, and a hash of the record's key. Two keys with the same hash share
 /// a lane, which costs them time and nothing else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Lane {
+pub(crate) struct Lane {
     pub partition: i32,
     key: u64,
 }
 
 /// The lanes in which something runs, each with what waits behind it.
 #[derive(Debug)]
-pub(super) struct Lanes<J> {
+pub(crate) struct Lanes<J> {
     busy: HashMap<Lane, VecDeque<J>>,
     waiting: usize,
     hasher: RandomState,

@@ -10,15 +10,16 @@ use tokio::runtime;
 
 use super::Processor;
 use super::lanes::Lane;
+use super::output::Finished;
 use super::run::Event;
-use super::task::{Finished, Job, Shared};
+use super::task::{Job, Shared};
 
 /// Jobs begun one after another by one task; few enough that all workers get some.
 const CHUNK: usize = 128;
 
 /// A job is over.
 #[derive(Debug)]
-pub(super) struct Completion {
+pub(crate) struct Completion {
     pub lane: Lane,
     pub epoch: u64,
     pub offset: i64,
@@ -27,14 +28,14 @@ pub(super) struct Completion {
 }
 
 /// Jobs on their way to the runtime.
-pub(super) struct Handout<P: Processor> {
+pub(crate) struct Dispatcher<P: Processor> {
     shared: Arc<Shared<P>>,
     runtime: runtime::Handle,
     events: Sender<Event>,
     waiting: Vec<(Lane, Job)>,
 }
 
-impl<P: Processor> Handout<P> {
+impl<P: Processor> Dispatcher<P> {
     /// Jobs of `shared` run on `runtime` and tell `events` of their end.
     pub fn new(shared: Arc<Shared<P>>, runtime: runtime::Handle, events: Sender<Event>) -> Self {
         Self { shared, runtime, events, waiting: Vec::new() }
@@ -64,7 +65,7 @@ async fn begin<P: Processor>(
 ) {
     let mut done = Vec::with_capacity(chunk.len());
     for (lane, job) in chunk {
-        let (epoch, offset, owned) = (job.epoch, job.record.offset, job.owned.clone());
+        let (epoch, offset, owned) = (job.epoch, job.record.offset(), job.owned.clone());
         let completion = move |finished| Completion { lane, epoch, offset, finished };
         if owned.winding_down.is_cancelled() {
             done.push(completion(None));

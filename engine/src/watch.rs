@@ -13,7 +13,7 @@ const LOOK_MAX: Duration = Duration::from_secs(1);
 
 /// The sign of life of a thread: an odd number while it is in a call, another one for each call.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Pulse(Arc<AtomicU64>);
+pub(crate) struct Pulse(Arc<AtomicU64>);
 
 impl Pulse {
     /// A call begins; it ends when the result is dropped.
@@ -33,7 +33,7 @@ impl Pulse {
 }
 
 /// A call under way.
-pub(super) struct Call<'p>(&'p Pulse);
+pub(crate) struct Call<'p>(&'p Pulse);
 
 impl Drop for Call<'_> {
     fn drop(&mut self) {
@@ -43,7 +43,7 @@ impl Drop for Call<'_> {
 
 /// A view of a [`Pulse`] from another thread, to be looked at often.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(crate) struct Watch {
     pulse: Pulse,
     seen: u64,
     stuck: Duration,

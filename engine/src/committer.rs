@@ -21,12 +21,12 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tracing::warn;
 
 use super::Error;
+use super::committed_offsets::{Standing, committed};
 use super::metrics::Meters;
 use super::run::Event;
-use super::standing::{Standing, committed};
-use super::transaction::{Batch, Failure, Names, Transactions};
+use super::transaction::{Batch, Failure, Transactions};
 use super::watch::{Pulse, Watch};
-use crate::group::Context;
+use comanda_kafka::group::Context;
 
 /// Pause after a producer could not be opened, doubled up to the maximum.
 const OPEN_RETRY: Duration = Duration::from_millis(100);
@@ -34,7 +34,7 @@ const OPEN_RETRY_MAX: Duration = Duration::from_secs(5);
 
 /// What the committer tells the loop. What it says of a batch is of the one that it was given last.
 #[derive(Debug)]
-pub(super) enum Report {
+pub(crate) enum Report {
     /// Batches are taken from now on. This is where the group stands, to be heeded before the
     /// first: results that are committed already must not be written again.
     Opened(Vec<Standing>),
@@ -55,9 +55,10 @@ type Work = (Arc<Batch>, ConsumerGroupMetadata);
 
 /// What committers need.
 #[derive(Clone)]
-pub(super) struct Setup {
+pub(crate) struct Setup {
     pub stage: &'static str,
-    pub names: Arc<Names>,
+    /// The topic whose offsets are committed.
+    pub input: Arc<str>,
     pub transactional_id: String,
     /// Configuration of the producer.
     pub producer: ClientConfig,
@@ -71,7 +72,7 @@ pub(super) struct Setup {
 }
 
 /// A committer as the loop sees it; it ends when this is dropped.
-pub(super) struct Committer {
+pub(crate) struct Committer {
     /// Tells its reports from those of an earlier one.
     pub number: u64,
     work: SyncSender<Work>,
@@ -149,7 +150,7 @@ impl Worker {
                 let Ok((batch, group)) = batches.recv() else { return };
                 let committed = {
                     let _call = self.pulse.enter();
-                    producer.commit(&batch, &self.setup.names, &group)
+                    producer.commit(&batch, &self.setup.input, &group)
                 };
                 // The loop takes it back from here on.
                 drop(batch);
@@ -223,7 +224,7 @@ impl Worker {
         let Some(consumer) = self.setup.consumer.upgrade() else { return Ok(Vec::new()) };
         let ours = consumer.assignment()?;
         let ours: Vec<i32> = ours.elements().iter().map(|e| e.partition()).collect();
-        committed(&consumer, self.setup.stage, &self.setup.names.input, &ours)
+        committed(&consumer, self.setup.stage, &self.setup.input, &ours)
     }
 
     fn fenced(&self) -> Error {
