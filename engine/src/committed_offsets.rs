@@ -30,13 +30,14 @@ pub(crate) struct Standing {
     pub at: Option<(i64, Spans)>,
 }
 
-/// Where the group stands in each of `partitions`; blocks for a second at the most.
+/// Where the group stands in each of `partitions`, or why that is not known of one; blocks for a
+/// second at the most.
 pub(crate) fn committed(
     consumer: &BaseConsumer<Context>,
     stage: &'static str,
     topic: &str,
     partitions: &[i32],
-) -> Result<Vec<Standing>, KafkaError> {
+) -> Result<Vec<(i32, Result<Standing, KafkaError>)>, KafkaError> {
     if partitions.is_empty() {
         return Ok(Vec::new());
     }
@@ -58,5 +59,6 @@ pub(crate) fn committed(
         });
         Ok(Standing { partition, at: Some((next, above)) })
     };
-    list.elements().iter().map(standing).collect()
+    let elements = list.elements();
+    Ok(elements.iter().map(|element| (element.partition(), standing(element))).collect())
 }

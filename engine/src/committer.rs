@@ -11,6 +11,7 @@
 //! open.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, sync_channel};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -67,6 +68,8 @@ pub(crate) struct Setup {
     /// The loop's, which may be gone before a committer is.
     pub consumer: Weak<BaseConsumer<Context>>,
     pub meters: Arc<Meters>,
+    /// Committers that were given up, and may still take the id away from their successor.
+    pub abandoned: Arc<AtomicUsize>,
     /// Takes the reports, with the committer's number.
     pub events: Sender<Event>,
 }
@@ -140,17 +143,19 @@ impl Worker {
     fn run(&self, batches: &Receiver<Work>) {
         let stage = self.setup.stage;
         loop {
+            // Dropped before the next one is opened, so that nothing it still sends comes after that.
             let (producer, standings) = match self.open(batches) {
                 Ok(Ok(opened)) => opened,
                 Ok(Err(error)) => return self.report(Report::Failed(error)),
                 Err(Closed) => return,
             };
+            let producer = Watched { producer: Some(producer), pulse: &self.pulse };
             self.report(Report::Opened(standings));
             loop {
                 let Ok((batch, group)) = batches.recv() else { return };
                 let committed = {
                     let _call = self.pulse.enter();
-                    producer.commit(&batch, &self.setup.input, &group)
+                    producer.get().commit(&batch, &self.setup.input, &group)
                 };
                 // The loop takes it back from here on.
                 drop(batch);
@@ -160,6 +165,12 @@ impl Worker {
                         warn!(stage, %error, "transaction aborted; results are kept");
                         self.report(Report::Aborted);
                     }
+                    Err(Failure::Fenced(error)) if self.is_forgiven() => {
+                        warn!(stage, %error, "a producer that was given up came back; replaced");
+                        self.setup.meters.producers_replaced.increment(1);
+                        self.report(Report::InDoubt);
+                        break;
+                    }
                     Err(Failure::Fenced(_)) => {
                         return self.report(Report::Failed(self.fenced()));
                     }
@@ -167,7 +178,6 @@ impl Worker {
                         warn!(stage, %error, "transactional producer is replaced");
                         self.setup.meters.producers_replaced.increment(1);
                         self.report(Report::InDoubt);
-                        producer.discard();
                         break;
                     }
                 }
@@ -192,7 +202,11 @@ impl Worker {
                 Ok((producer, Ok(standings))) => return Ok(Ok((producer, standings))),
                 Ok((producer, Err(error))) => {
                     warn!(stage, %error, "committed offsets are not known yet");
-                    producer.discard();
+                    let _call = self.pulse.enter();
+                    drop(producer);
+                }
+                Err(Failure::Fenced(error)) if self.is_forgiven() => {
+                    warn!(stage, %error, "a producer that was given up came back; opening anew");
                 }
                 Err(Failure::Fenced(_)) => return Ok(Err(self.fenced())),
                 Err(Failure::ProducerLost(error)) if is_final(&error) => {
@@ -224,11 +238,38 @@ impl Worker {
         let Some(consumer) = self.setup.consumer.upgrade() else { return Ok(Vec::new()) };
         let ours = consumer.assignment()?;
         let ours: Vec<i32> = ours.elements().iter().map(|e| e.partition()).collect();
-        committed(&consumer, self.setup.stage, &self.setup.input, &ours)
+        let standings = committed(&consumer, self.setup.stage, &self.setup.input, &ours)?;
+        standings.into_iter().map(|(_, standing)| standing).collect()
+    }
+
+    /// Whether a fence can be the work of one of our own, that was given up in the middle of taking
+    /// the id; each can do that once.
+    fn is_forgiven(&self) -> bool {
+        let fewer = |count: usize| count.checked_sub(1);
+        self.setup.abandoned.fetch_update(Ordering::AcqRel, Ordering::Acquire, fewer).is_ok()
     }
 
     fn fenced(&self) -> Error {
         Error::Fenced { transactional_id: self.setup.transactional_id.clone() }
+    }
+}
+
+/// A producer whose destruction counts as a call, too: it can take as long as a broker is away.
+struct Watched<'p> {
+    producer: Option<Transactions>,
+    pulse: &'p Pulse,
+}
+
+impl Watched<'_> {
+    fn get(&self) -> &Transactions {
+        self.producer.as_ref().expect("there until it is dropped")
+    }
+}
+
+impl Drop for Watched<'_> {
+    fn drop(&mut self) {
+        let _call = self.pulse.enter();
+        self.producer = None;
     }
 }
 

@@ -1,5 +1,6 @@
 //! A view of a running engine.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::SystemTime;
@@ -18,6 +19,8 @@ pub(crate) struct State {
     pub calls: AtomicUsize,
     /// Results that wait for a transaction.
     pub finished: AtomicUsize,
+    /// Partitions that came to this process and wait to be started, and since when.
+    pub waiting: Mutex<BTreeMap<i32, SystemTime>>,
     /// What stands still.
     standstill: Mutex<Option<Standstill>>,
 }
@@ -32,6 +35,10 @@ pub struct Standstill {
 }
 
 impl State {
+    pub fn waiting(&self) -> MutexGuard<'_, BTreeMap<i32, SystemTime>> {
+        self.waiting.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
     pub fn standstill(&self) -> MutexGuard<'_, Option<Standstill>> {
         self.standstill.lock().unwrap_or_else(|e| e.into_inner())
     }
@@ -54,6 +61,12 @@ impl Handle {
     /// Why it stands still, where the watchdog found that it does; until work goes on.
     pub fn standstill(&self) -> Option<Standstill> {
         self.state.standstill().clone()
+    }
+
+    /// Partitions that came to this process and can't be read yet, because their leader or the
+    /// group's coordinator does not answer; and since when.
+    pub fn waiting_partitions(&self) -> BTreeMap<i32, SystemTime> {
+        self.state.waiting().clone()
     }
 
     /// Records begun and not committed, as of the last quarter of a second.

@@ -10,7 +10,7 @@
 //! - `lanes`: one key after another, keys side by side; `dispatch`: to the runtime; `task`: one
 //!   record to its end; `key_history`: what stood before a record under its key
 //! - `ledger`: which offsets are finished, `offset_metadata`: how a commit tells it,
-//!   `committed_offsets`: how it is read back
+//!   `committed_offsets`: how it is read back, `partition_start`: for partitions that came
 //! - `committer`: a thread that commits batch after batch; `transaction`: the calls of the producer;
 //!   `generation`: that of the group, which a batch belongs to
 //! - `breaker`: stops it when nearly every record fails
@@ -34,6 +34,7 @@ mod ledger;
 pub mod metrics;
 mod offset_metadata;
 mod output;
+mod partition_start;
 mod processor;
 mod record;
 mod run;

@@ -36,6 +36,8 @@ pub const ABORTS_TOTAL: &str = "aborts_total";
 pub const PRODUCERS_REPLACED_TOTAL: &str = "producers_replaced_total";
 /// Transactional producers given up in the middle of a call that did not return (counter).
 pub const PRODUCERS_ABANDONED_TOTAL: &str = "producers_abandoned_total";
+/// Partitions that came to this process and whose beginning is not known yet (gauge).
+pub const WAITING_PARTITIONS: &str = "waiting_partitions";
 /// Restarts of the engine in place, because work stood still (counter).
 pub const RESTARTS_TOTAL: &str = "restarts_total";
 /// Partitions that came or went, by `change`: `assigned`, `revoked`, `lost` (counter).
@@ -49,6 +51,7 @@ pub(crate) struct Meters {
     pub retrying_records: Gauge,
     pub held_records: Gauge,
     pub window_age_seconds: Gauge,
+    pub waiting_partitions: Gauge,
     pub emitted: Counter,
     pub skipped: Counter,
     pub dead_letters: Counter,
@@ -82,6 +85,7 @@ impl Meters {
             retrying_records: gauge!(name(RETRYING_RECORDS), "stage" => stage),
             held_records: gauge!(name(HELD_RECORDS), "stage" => stage),
             window_age_seconds: gauge!(name(WINDOW_AGE_SECONDS), "stage" => stage),
+            waiting_partitions: gauge!(name(WAITING_PARTITIONS), "stage" => stage),
             emitted: records("emitted"),
             skipped: records("skipped"),
             dead_letters: records("dead_letter"),

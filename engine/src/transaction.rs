@@ -62,23 +62,8 @@ impl Transactions {
         let producer = ThreadedProducer::from_config_and_context(config, ClientLog)
             .map_err(Failure::ProducerLost)?;
         let opened = Self { producer, stage, timeout, meters };
-        match opened.producer.init_transactions(timeout) {
-            Ok(()) => Ok(opened),
-            Err(error) => {
-                let failure = opened.classify(error);
-                opened.discard();
-                Err(failure)
-            }
-        }
-    }
-
-    /// Destroys the producer on a thread of its own, since that can take as long as a broker is
-    /// away.
-    pub fn discard(self) {
-        let thread = std::thread::Builder::new().name(format!("discard-{}", self.stage));
-        if let Err(error) = thread.spawn(move || drop(self)) {
-            warn!(%error, "no thread to destroy a producer on");
-        }
+        opened.producer.init_transactions(timeout).map_err(|error| opened.classify(error))?;
+        Ok(opened)
     }
 
     /// Writes the results and notes of `batch` and commits its offsets, all or nothing.

@@ -145,6 +145,24 @@ fn answer(
     }
 }
 
+/// Answers that partitions are taken over, whose reading begins later, with [`start`].
+pub fn take_over_later(consumer: &BaseConsumer<Context>) -> Result<(), KafkaError> {
+    answer(consumer, &TopicPartitionList::new(), true)?;
+    consumer.context().answered();
+    Ok(())
+}
+
+/// Begins to read partitions that were taken over, from the offsets in `list`. Not while a decision
+/// waits for its answer.
+pub fn start(
+    consumer: &BaseConsumer<Context>,
+    list: &TopicPartitionList,
+    paused: bool,
+) -> Result<(), KafkaError> {
+    consumer.incremental_assign(list)?;
+    if paused { consumer.pause(list) } else { consumer.resume(list) }
+}
+
 /// Takes `list` over, which begins to be read from its offsets, or waits where `paused`.
 pub fn take_over(
     consumer: &BaseConsumer<Context>,

@@ -77,6 +77,7 @@ impl<P: Processor> Run<P> {
              replaced"
         );
         self.shared.meters.producers_abandoned.increment(1);
+        self.committers.abandoned.fetch_add(1, Ordering::AcqRel);
         self.put_back();
         self.committing = Committing::Opening;
         self.state.commits.store(false, Ordering::Release);

@@ -27,6 +27,7 @@ use crate::handle::State;
 use crate::lanes::Lanes;
 use crate::ledger::{Begun, Ledger};
 use crate::output::{Finished, Output};
+use crate::partition_start::{self, PartitionStarter, Start};
 use crate::task::{Job, Owned, Shared};
 use crate::watch::Pulse;
 use crate::{Error, Processor};
@@ -56,6 +57,8 @@ pub(crate) enum Event {
     Finished(Vec<Completion>),
     /// A note is to be written. It comes before the end of its job.
     Note(Output),
+    /// Where a partition begins.
+    Start(Start),
     /// The committer of this number has something to say.
     Committer(u64, Report),
 }
@@ -75,6 +78,13 @@ pub(crate) struct Run<P: Processor> {
     pub(crate) notes: Vec<Output>,
     pub(crate) lanes: Lanes<Job>,
     pub(crate) owned: HashMap<i32, Arc<Owned>>,
+    /// Partitions that came and wait to be started, each with the ticket of its question.
+    pub(crate) waiting: HashMap<i32, u64>,
+    /// What is known of those.
+    pub(crate) starts: Vec<Start>,
+    pub(crate) tickets: u64,
+    pub(crate) starter: PartitionStarter,
+    pub(crate) starters: partition_start::Setup,
     pub(crate) leaving: Option<Leaving>,
     handout: Dispatcher<P>,
     events: mpsc::Receiver<Event>,
@@ -124,6 +134,13 @@ impl<P: Processor> Run<P> {
             timeout: options.transaction_timeout(),
             consumer: Arc::downgrade(&consumer),
             meters: shared.meters.clone(),
+            abandoned: Arc::default(),
+            events: sender.clone(),
+        };
+        let starters = partition_start::Setup {
+            stage: shared.name(),
+            input: shared.input.clone(),
+            consumer: Arc::downgrade(&consumer),
             events: sender.clone(),
         };
         Ok(Self {
@@ -139,6 +156,11 @@ impl<P: Processor> Run<P> {
             notes: Vec::new(),
             lanes: Lanes::new(),
             owned: HashMap::new(),
+            waiting: HashMap::new(),
+            starts: Vec::new(),
+            tickets: 0,
+            starter: PartitionStarter::spawn(starters.clone())?,
+            starters,
             leaving: None,
             events,
             full_since: None,
@@ -195,6 +217,7 @@ impl<P: Processor> Run<P> {
             self.pulse.beat();
             self.watch_committer()?;
             self.rebalance()?;
+            self.start_partitions()?;
             self.take_events()?;
             self.check_breaker()?;
             self.commit()?;
@@ -252,6 +275,7 @@ impl<P: Processor> Run<P> {
         meters.parked_records.set(self.lanes.waiting() as f64);
         let age = self.ledger.oldest().map_or(Duration::ZERO, |oldest| oldest.elapsed());
         meters.window_age_seconds.set(age.as_secs_f64());
+        meters.waiting_partitions.set(self.waiting.len() as f64);
     }
 
     // --- events --------------------------------------------------------------------------------
@@ -291,6 +315,10 @@ impl<P: Processor> Run<P> {
             }
             Event::Note(note) => {
                 self.notes.push(note);
+                Ok(())
+            }
+            Event::Start(start) => {
+                self.starts.push(start);
                 Ok(())
             }
             Event::Committer(number, report) => self.committer_says(number, report),

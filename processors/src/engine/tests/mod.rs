@@ -5,6 +5,7 @@
 mod faults;
 mod handling;
 mod hangs;
+mod isolation;
 
 use std::collections::HashMap;
 use std::sync::Mutex;
