@@ -71,7 +71,7 @@ impl Options {
     /// How long one call of the committer may last before its producer is given up. By then the
     /// broker has ended the transaction, so that nothing is lost with it.
     pub(crate) fn committer_limit(&self) -> Duration {
-        2 * self.transaction_timeout()
+        2 * self.transaction_timeout() + Duration::from_secs(5)
     }
 
     pub(crate) fn consumer_config(&self, connect: &Connect, of: &Topology) -> ClientConfig {
