@@ -30,6 +30,9 @@ pub(crate) struct Standing {
     pub at: Option<(i64, Spans)>,
 }
 
+/// Of a partition, where the group stands there, or why that is not known.
+type Answer = (i32, Result<Standing, KafkaError>);
+
 /// Where the group stands in each of `partitions`, or why that is not known of one; blocks for a
 /// second at the most.
 pub(crate) fn committed(
@@ -37,7 +40,7 @@ pub(crate) fn committed(
     stage: &'static str,
     topic: &str,
     partitions: &[i32],
-) -> Result<Vec<(i32, Result<Standing, KafkaError>)>, KafkaError> {
+) -> Result<Vec<Answer>, KafkaError> {
     if partitions.is_empty() {
         return Ok(Vec::new());
     }
