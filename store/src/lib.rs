@@ -4,6 +4,7 @@
 //! - [`AnyEvent`], [`Applied`], [`StoredEvent`], [`Position`]: what goes in and how far it came
 //! - [`OrderView`] and its parts: an order as [`fold`] derives it from its events
 //! - [`Waiting`]: orders that wait for a result for too long
+//! - [`Scope`], [`EventPage`]: what happened since, of one order, one customer or all
 //! - [`Filter`], [`Page`], [`Cursor`], [`Listing`]: lists of orders
 //! - [`fingerprint`]: whether two requests asked for the same order
 
@@ -13,6 +14,7 @@ mod error;
 mod event;
 mod fingerprint;
 mod fold;
+mod history;
 mod list;
 mod listing;
 mod options;
@@ -29,6 +31,7 @@ pub use error::Error;
 pub use event::{AnyEvent, Applied, Position, Recorded, StoredEvent};
 pub use fingerprint::fingerprint;
 pub use fold::fold;
+pub use history::{EventPage, EventSummary, Scope};
 pub use list::{Cursor, Filter, Listing, MAX_PAGE, Page};
 pub use options::Options;
 pub use store::Store;

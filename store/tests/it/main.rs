@@ -4,6 +4,7 @@ mod apply;
 mod backfill;
 mod fold;
 mod harness;
+mod history;
 mod listing;
 mod model;
 mod opening;
