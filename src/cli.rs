@@ -211,10 +211,18 @@ pub enum SchemasAction {
 /// `store …`
 #[derive(Debug, Subcommand)]
 pub enum StoreAction {
-    /// Bring the tables of the order store to this build's form
-    Migrate,
+    /// Bring the tables of the order store to this build's form, while others go on with the old one
+    Migrate(MigrateArgs),
     /// Fill a new order store from the topics, beside the one in use
     Rebuild(RebuildArgs),
+}
+
+/// `store migrate …`
+#[derive(Debug, Args)]
+pub struct MigrateArgs {
+    /// Remove the tables of the older form after that; processes of the last build need them
+    #[arg(long)]
+    pub drop_old_tables: bool,
 }
 
 /// `store rebuild …`

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use comanda_producer as producer;
 use comanda_schemas::{OrderEvent, OrderId, Timestamp, TraceContext};
-use comanda_store::{AnyEvent, OrderView, Recorded, Store, StoredEvent, fold};
+use comanda_store::{AnyEvent, Contents, OrderView, Recorded, Store, StoredEvent, fold};
 use metrics::counter;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
@@ -118,7 +118,7 @@ impl Changing {
         let turn = self.turns.of(id);
         let mut turn = turn.lock().await;
         let last = turn.last().cloned().or_else(|| self.placing.recent_receipt(id, &principal));
-        let Known { mut facts, order, seen_offset } = self.know(id, &principal, last).await?;
+        let Known { mut facts, order, seen_offset } = self.know(id, &principal, &ask, last).await?;
         let wanted = match decision::decide(&order, &facts, &ask) {
             Decision::Write(wanted) => wanted,
             Decision::Done(receipt) => return Ok((Changed { order, receipt }, false)),
@@ -142,6 +142,7 @@ impl Changing {
         &self,
         id: OrderId,
         principal: &Principal,
+        ask: &Ask,
         last: Option<Arc<Recorded>>,
     ) -> Result<Known, Refused> {
         if let Some(at) = last
@@ -153,7 +154,10 @@ impl Changing {
         }
         // Before the order, which then has everything below.
         let positions = self.store.positions().await.map_err(Failure::from)?;
-        let facts = self.store.facts(id).await.map_err(Failure::from)?;
+        // What the order contains, and what a request like this one may have made of it.
+        let and_version = ask.expected_version.and_then(|version| version.checked_add(1));
+        let facts =
+            self.store.facts(id, Contents::Shown { and_version }).await.map_err(Failure::from)?;
         let order = fold(&facts).filter(|order| principal.is_allowed(&order.customer_id));
         let order = order.ok_or_else(not_found)?;
         let Recorded { topic, partition, offset: placed, .. } = &order.receipt;

@@ -205,6 +205,8 @@ impl From<store::Error> for Failure {
             | store::Error::Schema { .. }
             | store::Error::Open(_)
             | store::Error::Migrate(_)
+            | store::Error::Unfinished
+            | store::Error::Encoding { .. }
             | store::Error::Query { .. } => {
                 warn!(error = cause, "the order store did not answer");
                 Self::new(Code::StoreUnavailable, "the order store can't be read right now")

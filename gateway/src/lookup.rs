@@ -125,6 +125,7 @@ mod tests {
         let options = Options {
             url,
             max_connections: 2,
+            keyed_connections: 2,
             busy_timeout_ms: 5_000,
             statement_timeout_ms: 5_000,
             auto_migrate: true,

@@ -42,6 +42,7 @@ pub(crate) async fn parts(folder: &TempDir, producer: Publisher) -> Parts {
     let store = comanda_store::Options {
         url: format!("sqlite://{}", folder.path().join("orders.db").display()),
         max_connections: 2,
+        keyed_connections: 2,
         busy_timeout_ms: 5_000,
         statement_timeout_ms: 5_000,
         auto_migrate: true,

@@ -60,12 +60,22 @@ pub struct Race {
 impl Race {
     /// Whether the next event of the log counts; `None` where it was in the log before.
     pub fn enter(&mut self, event: &OrderEvent) -> Option<Result<(), Rejection>> {
-        if !self.seen.insert(event.event_id) {
+        self.enter_change(event.event_id, event.r#type, event.version)
+    }
+
+    /// As [`Race::enter`], of an event that is known by these alone.
+    pub fn enter_change(
+        &mut self,
+        event_id: Uuid,
+        r#type: OrderEventType,
+        version: i32,
+    ) -> Option<Result<(), Rejection>> {
+        if !self.seen.insert(event_id) {
             return None;
         }
-        let is_late = self.version.is_some_and(|version| event.version <= version);
-        self.version = self.version.max(Some(event.version));
-        Some(match event.r#type {
+        let is_late = self.version.is_some_and(|latest| version <= latest);
+        self.version = self.version.max(Some(version));
+        Some(match r#type {
             OrderEventType::Cancelled => {
                 self.is_cancelled = true;
                 Ok(())

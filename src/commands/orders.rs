@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use comanda_schemas::{Timestamp, url_without_login};
-use comanda_store::{MAX_PAGE, Options, OrderView, Store};
+use comanda_store::{MAX_PAGE, Options, OrderState, Store};
 use serde_json::json;
 
 use super::dlq::{printable, span};
@@ -49,7 +49,7 @@ async fn stuck(loaded: Loaded, args: StuckArgs) -> Result<()> {
     Ok(())
 }
 
-fn line(order: &OrderView, as_json: bool, now: Timestamp) -> String {
+fn line(order: &OrderState, as_json: bool, now: Timestamp) -> String {
     let (status, payment) = (order.status.as_str(), order.payment.status.as_str());
     match as_json {
         true => json!({

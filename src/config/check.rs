@@ -89,7 +89,7 @@ pub(super) fn check(settings: &Settings) -> Result<()> {
     if let Err(error) = settings.store.validate() {
         // Without its source: sqlx repeats the value of a parameter that it does not know.
         bail!(
-            "the configuration is not valid:\n  store.url, max_connections or statement_timeout_ms: {error}"
+            "the configuration is not valid:\n  store.url, max_connections, keyed_connections or statement_timeout_ms: {error}"
         );
     }
     settings.gateway.validate().context("gateway")?;

@@ -1,8 +1,10 @@
 //! What the projector hands to the store: events, and where each is stored on Kafka.
 
 use comanda_schemas::{
-    Event, NotificationEvent, OrderEvent, OrderId, PaymentEvent, PaymentReport, Timestamp, Topic,
+    Event, NotificationEvent, Order, OrderEvent, OrderId, PaymentEvent, PaymentReport, Timestamp,
+    Topic,
 };
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// An event of any of the topics.
@@ -49,6 +51,34 @@ impl AnyEvent {
         }
     }
 
+    /// What the order contained by it, where it says so.
+    pub fn content(&self) -> Option<&Order> {
+        match self {
+            Self::Order(event) => Some(&event.order),
+            Self::Payment(event) => Some(&event.order),
+            Self::Notification(_) | Self::Report(_) => None,
+        }
+    }
+
+    /// As [`AnyEvent::content`], to be changed.
+    pub(crate) fn content_mut(&mut self) -> Option<&mut Order> {
+        match self {
+            Self::Order(event) => Some(&mut event.order),
+            Self::Payment(event) => Some(&mut event.order),
+            Self::Notification(_) | Self::Report(_) => None,
+        }
+    }
+
+    /// The version of the order that it is about, where it says so.
+    pub(crate) fn version(&self) -> Option<i32> {
+        match self {
+            Self::Order(event) => Some(event.version),
+            Self::Payment(event) => Some(event.version),
+            Self::Report(event) => Some(event.version),
+            Self::Notification(_) => None,
+        }
+    }
+
     /// The topic that carries such events.
     pub fn topic(&self) -> Topic {
         match self {
@@ -61,7 +91,7 @@ impl AnyEvent {
 }
 
 /// Where and when Kafka stored a record.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recorded {
     /// Full name of the topic.
     pub topic: String,

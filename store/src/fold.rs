@@ -1,21 +1,19 @@
 //! From the events of an order to the order.
 //!
 //! A pure function of the set of events: neither the order in which they came nor how often each
-//! came makes a difference, so that topics may be read at any pace relative to each other.
+//! came makes a difference, so that topics may be read at any pace relative to each other. It needs
+//! to know little of each event, and nothing of what the order contained: a [`Step`].
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 
-use comanda_schemas::{
-    NotificationEvent, Order, OrderEvent, PaymentEvent, PaymentEventType, PaymentReport,
-    PaymentReportType, Race, Timestamp,
-};
+use comanda_schemas::{OrderId, PaymentEvent, PaymentEventType, PaymentReport, Race, Timestamp};
 use uuid::Uuid;
 
-use crate::timeline::{timeline, without_addresses};
+use crate::facts::Facts;
+use crate::step::{Content, DoubtStep, OrderStep, PaymentStep, Step};
+use crate::timeline::{notification_view, timeline};
 use crate::{
-    AnyEvent, NotificationView, OrderStatus, OrderView, PaymentStatus, PaymentView, Recorded,
-    StoredEvent,
+    OrderState, OrderStatus, OrderView, PaymentStatus, PaymentView, Recorded, StoredEvent,
 };
 
 /// The order that `facts` tell of; `None` until its first order event is among them.
@@ -23,37 +21,125 @@ use crate::{
 /// `facts` are events of one order. What was given back or charged decides: whatever came after it
 /// left the order as charged. Without that, the latest event counts that was not rejected.
 pub fn fold(facts: &[StoredEvent]) -> Option<OrderView> {
-    let facts = Facts::sort(facts);
-    let (receipt, first) = facts.orders.first()?;
-    let steps = facts.steps();
-    let current = steps.iter().rfind(|step| step.counts).or(steps.last())?;
-    let (status, result) = outcome(&steps, current);
-    let charge = succeeded(&steps).last();
-    let order = match (status, result) {
+    let facts = Facts::new(facts);
+    let steps: Vec<Step> = facts.steps().collect();
+    let state = fold_steps(facts.order_id()?, &steps, facts.updated_at()?)?;
+    let order = facts.content(state.content)?.clone();
+    let latest = facts.content(state.latest)?.clone();
+    Some(OrderView {
+        id: state.id,
+        customer_id: state.customer_id,
+        version: state.version,
+        status: state.status,
+        order,
+        latest,
+        placed_at: state.placed_at,
+        updated_at: state.updated_at,
+        waiting_since: state.waiting_since,
+        payment: state.payment,
+        notifications: facts.notifications().map(notification_view).collect(),
+        timeline: timeline(&facts),
+        receipt: state.receipt,
+    })
+}
+
+/// The state of the order `id` that `steps` tell of, each once; `None` until its first order event is
+/// among them. `updated_at` is when the last of its events happened.
+pub(crate) fn fold_steps(id: OrderId, steps: &[Step], updated_at: Timestamp) -> Option<OrderState> {
+    let steps = Steps::sort(steps);
+    let first = *steps.orders.first()?;
+    let requests = steps.requests();
+    let current = requests.iter().rfind(|request| request.counts).or(requests.last())?;
+    let (status, result) = outcome(&requests, current);
+    let charge = succeeded(&requests).last();
+    let content = match (status, result) {
         (OrderStatus::Paid | OrderStatus::Refunded, Some(result)) => {
-            &charge.unwrap_or(result).order
+            charge.unwrap_or(result).content
         }
-        (OrderStatus::Cancelled, Some(void)) => &void.order,
+        (OrderStatus::Cancelled, Some(void)) => void.content,
         _ => current.content()?,
     };
-    let timeline = timeline(&facts);
-    let open = waiting(&steps);
-    let doubt = open.iter().find_map(|step| step.doubt);
-    Some(OrderView {
-        id: first.order_id,
+    let open = waiting(&requests);
+    let doubt = open.iter().find_map(|request| request.doubt);
+    Some(OrderState {
+        id,
         customer_id: first.customer_id.clone(),
-        version: steps.iter().map(|step| step.version).max()?,
+        version: requests.iter().map(|request| request.version).max()?,
+        open_events: u32::try_from(open.len()).unwrap_or(u32::MAX),
         status,
+        currency: content.currency,
+        total_minor: content.total_minor,
         placed_at: first.occurred_at,
-        updated_at: timeline.iter().map(|entry| entry.at).max()?,
-        waiting_since: open.first().and_then(Step::asked_at),
-        payment: payment_view(result, doubt, order),
-        notifications: facts.notifications.iter().map(|(_, n)| notification_view(n)).collect(),
-        timeline,
-        receipt: (*receipt).clone(),
-        order: order.clone(),
-        latest: current.content()?.clone(),
+        updated_at,
+        waiting_since: open.first().and_then(Request::asked_at),
+        payment: payment_view(result, doubt, content),
+        receipt: first.at.clone(),
+        content: content.id,
+        latest: current.content()?.id,
     })
+}
+
+/// Steps of one order, by topic.
+struct Steps<'a> {
+    /// By place in the log.
+    orders: Vec<&'a OrderStep>,
+    /// By version, then place in the log.
+    payments: Vec<&'a PaymentStep>,
+    /// By the id of the report.
+    doubts: HashMap<Uuid, &'a DoubtStep>,
+}
+
+impl<'a> Steps<'a> {
+    fn sort(steps: &'a [Step]) -> Self {
+        let mut sorted = Self { orders: Vec::new(), payments: Vec::new(), doubts: HashMap::new() };
+        for step in steps {
+            match step {
+                Step::Order(step) => sorted.orders.push(step),
+                Step::Payment(step) => sorted.payments.push(step),
+                Step::Doubt(step) => _ = sorted.doubts.insert(step.event_id, step),
+            }
+        }
+        sorted.orders.sort_by_key(|step| place(&step.at));
+        sorted.payments.sort_by_key(|step| (step.version, step.place));
+        sorted
+    }
+
+    /// What was asked for, in the order of the log, with what came of it.
+    fn requests(&self) -> Vec<Request<'a>> {
+        let mut results: HashMap<Uuid, &'a PaymentStep> =
+            self.payments.iter().map(|result| (result.event_id, *result)).collect();
+        let mut race = Race::default();
+        let asked = self.orders.iter().map(|event| {
+            let result = results.remove(&PaymentEvent::derive_id(event.event_id));
+            let entered = race.enter_change(event.event_id, event.r#type, event.version);
+            let won = entered.is_some_and(|entered| entered.is_ok());
+            let doubt = match self.doubts.is_empty() {
+                true => None,
+                false => self.doubts.get(&PaymentReport::in_doubt_id(event.event_id)).copied(),
+            };
+            Request {
+                place: place(&event.at),
+                version: event.version,
+                asked: Some(event),
+                doubt,
+                result,
+                counts: result.map_or(won, |result| !is_rejection(result)),
+            }
+        });
+        let mut requests: Vec<Request<'a>> = asked.collect();
+        // A result proves its event even where that has not been read yet.
+        let alone = self.payments.iter().filter(|result| results.contains_key(&result.event_id));
+        requests.extend(alone.map(|result| Request {
+            place: result.source,
+            version: result.version,
+            asked: None,
+            doubt: None,
+            result: Some(result),
+            counts: !is_rejection(result),
+        }));
+        requests.sort_by_key(|request| (request.place, request.version));
+        requests
+    }
 }
 
 /// The place of a record among those of one key. Partitions are only ever added to a topic, with
@@ -62,107 +148,22 @@ pub(crate) fn place(at: &Recorded) -> (i32, i64) {
     (at.partition, at.offset)
 }
 
-/// The events of one order, each once, by topic.
-pub(crate) struct Facts<'a> {
-    /// By place in the log.
-    pub orders: Vec<(&'a Recorded, &'a OrderEvent)>,
-    /// By version, then place in the log.
-    pub payments: Vec<(&'a Recorded, &'a PaymentEvent)>,
-    /// By time, then id.
-    pub notifications: Vec<(&'a Recorded, &'a NotificationEvent)>,
-    /// By time, then id.
-    pub reports: Vec<(&'a Recorded, &'a PaymentReport)>,
-}
-
-impl<'a> Facts<'a> {
-    fn sort(facts: &'a [StoredEvent]) -> Self {
-        let mut first: HashMap<Uuid, &StoredEvent> = HashMap::with_capacity(facts.len());
-        for fact in facts {
-            match first.entry(fact.event.event_id()) {
-                Entry::Occupied(mut seen) if place(&fact.at) < place(&seen.get().at) => {
-                    seen.insert(fact);
-                }
-                Entry::Occupied(_) => {}
-                Entry::Vacant(new) => {
-                    new.insert(fact);
-                }
-            }
-        }
-        let mut sorted = Self {
-            orders: Vec::new(),
-            payments: Vec::new(),
-            notifications: Vec::new(),
-            reports: Vec::new(),
-        };
-        for StoredEvent { at, event } in first.into_values() {
-            match event {
-                AnyEvent::Order(event) => sorted.orders.push((at, event)),
-                AnyEvent::Payment(event) => sorted.payments.push((at, event)),
-                AnyEvent::Notification(event) => sorted.notifications.push((at, event)),
-                AnyEvent::Report(event) => sorted.reports.push((at, event)),
-            }
-        }
-        sorted.orders.sort_by_key(|(at, _)| place(at));
-        sorted.payments.sort_by_key(|(at, event)| (event.version, place(at)));
-        sorted.notifications.sort_by_key(|(_, event)| (event.occurred_at, event.event_id));
-        sorted.reports.sort_by_key(|(_, event)| (event.occurred_at, event.event_id));
-        sorted
-    }
-
-    /// What was asked for, in the order of the log, with what came of it.
-    fn steps(&self) -> Vec<Step<'a>> {
-        let mut results: HashMap<Uuid, &'a PaymentEvent> =
-            self.payments.iter().map(|(_, result)| (result.event_id, *result)).collect();
-        let doubts = self.reports.iter().map(|(_, report)| *report);
-        let doubts = doubts.filter(|report| report.r#type == PaymentReportType::InDoubt);
-        let doubts: HashMap<Uuid, &'a PaymentReport> =
-            doubts.map(|report| (report.event_id, report)).collect();
-        let mut race = Race::default();
-        let asked = self.orders.iter().map(|(at, event)| {
-            let result = results.remove(&PaymentEvent::derive_id(event.event_id));
-            let won = race.enter(event).is_some_and(|entered| entered.is_ok());
-            let counts = result.map_or(won, |result| !is_rejection(result));
-            Step {
-                place: place(at),
-                version: event.version,
-                asked: Some(event),
-                doubt: doubts.get(&PaymentReport::in_doubt_id(event.event_id)).copied(),
-                result,
-                counts,
-            }
-        });
-        let mut steps: Vec<Step<'a>> = asked.collect();
-        // A result proves its event even where that has not been read yet.
-        let alone =
-            self.payments.iter().filter(|(_, result)| results.contains_key(&result.event_id));
-        steps.extend(alone.map(|(_, result)| Step {
-            place: (result.source.partition, result.source.offset),
-            version: result.version,
-            asked: None,
-            doubt: None,
-            result: Some(result),
-            counts: !is_rejection(result),
-        }));
-        steps.sort_by_key(|step| (step.place, step.version));
-        steps
-    }
-}
-
 /// One thing that was asked for.
-struct Step<'a> {
+struct Request<'a> {
     place: (i32, i64),
     version: i32,
-    asked: Option<&'a OrderEvent>,
+    asked: Option<&'a OrderStep>,
     /// That its outcome was open once.
-    doubt: Option<&'a PaymentReport>,
-    result: Option<&'a PaymentEvent>,
+    doubt: Option<&'a DoubtStep>,
+    result: Option<&'a PaymentStep>,
     /// Whether it was not rejected, or will not be, as far as can be told.
     counts: bool,
 }
 
-impl<'a> Step<'a> {
-    fn content(&self) -> Option<&'a Order> {
-        self.asked.map(|event| &event.order).or(self.result.map(|result| &result.order))
+impl Request<'_> {
+    fn content(&self) -> Option<Content> {
+        let asked = self.asked.map(|event| event.content);
+        asked.or(self.result.map(|result| result.content))
     }
 
     fn asked_at(&self) -> Option<Timestamp> {
@@ -170,34 +171,37 @@ impl<'a> Step<'a> {
     }
 }
 
-/// The steps that still wait for their results. One that has a result behind it waits no more:
+/// The requests that still wait for their results. One that has a result behind it waits no more:
 /// events of an order are handled one after another, so it became a dead letter.
-fn waiting<'s, 'a>(steps: &'s [Step<'a>]) -> &'s [Step<'a>] {
-    let handled = steps.iter().rposition(|step| step.result.is_some());
-    &steps[handled.map_or(0, |last| last + 1)..]
+fn waiting<'s, 'a>(requests: &'s [Request<'a>]) -> &'s [Request<'a>] {
+    let handled = requests.iter().rposition(|request| request.result.is_some());
+    &requests[handled.map_or(0, |last| last + 1)..]
 }
 
-fn is_rejection(result: &PaymentEvent) -> bool {
+fn is_rejection(result: &PaymentStep) -> bool {
     result.r#type == PaymentEventType::ChangeRejected
 }
 
 /// All that says that the order is paid, in the order of the log.
-fn succeeded<'a>(steps: &[Step<'a>]) -> impl DoubleEndedIterator<Item = &'a PaymentEvent> {
-    let results = steps.iter().filter_map(|step| step.result);
+fn succeeded<'a>(requests: &[Request<'a>]) -> impl DoubleEndedIterator<Item = &'a PaymentStep> {
+    let results = requests.iter().filter_map(|request| request.result);
     results.filter(|result| result.r#type == PaymentEventType::Succeeded)
 }
 
 /// Where the order stands, and the result that says so.
-fn outcome<'a>(steps: &[Step<'a>], current: &Step<'a>) -> (OrderStatus, Option<&'a PaymentEvent>) {
+fn outcome<'a>(
+    requests: &[Request<'a>],
+    current: &Request<'a>,
+) -> (OrderStatus, Option<&'a PaymentStep>) {
     use PaymentEventType::{Failed, Refunded, Voided};
-    let moved_money = |result: &&PaymentEvent| result.payment.payment_id.is_some();
-    let results = || steps.iter().filter_map(|step| step.result);
+    let moved_money = |result: &&PaymentStep| result.payment.payment_id.is_some();
+    let results = || requests.iter().filter_map(|request| request.result);
     if let Some(refund) = results().filter(moved_money).find(|result| result.r#type == Refunded) {
         return (OrderStatus::Refunded, Some(refund));
     }
     // The first of those that tell of one charge made it.
-    let charge = succeeded(steps).last().and_then(|last| {
-        succeeded(steps).find(|result| result.payment.payment_id == last.payment.payment_id)
+    let charge = succeeded(requests).last().and_then(|last| {
+        succeeded(requests).find(|result| result.payment.payment_id == last.payment.payment_id)
     });
     if let Some(charge) = charge.filter(moved_money) {
         return (OrderStatus::Paid, Some(charge));
@@ -216,11 +220,11 @@ fn outcome<'a>(steps: &[Step<'a>], current: &Step<'a>) -> (OrderStatus, Option<&
 
 /// The payment as `result` left it; UNKNOWN while something that was sent since is open.
 fn payment_view(
-    result: Option<&PaymentEvent>,
-    doubt: Option<&PaymentReport>,
-    order: &Order,
+    result: Option<&PaymentStep>,
+    doubt: Option<&DoubtStep>,
+    content: Content,
 ) -> PaymentView {
-    let settled = settled_view(result, order);
+    let settled = settled_view(result, content);
     let Some(doubt) = doubt else { return settled };
     PaymentView {
         status: PaymentStatus::Unknown,
@@ -233,9 +237,9 @@ fn payment_view(
     }
 }
 
-fn settled_view(result: Option<&PaymentEvent>, order: &Order) -> PaymentView {
+fn settled_view(result: Option<&PaymentStep>, content: Content) -> PaymentView {
     let Some(event) = result else {
-        return PaymentView::pending(order);
+        return PaymentView::pending(content.total_minor, content.currency);
     };
     let status = match event.r#type {
         PaymentEventType::Succeeded => PaymentStatus::Succeeded,
@@ -256,17 +260,5 @@ fn settled_view(result: Option<&PaymentEvent>, order: &Order) -> PaymentView {
         detail: payment.detail.clone(),
         attempts: payment.attempts,
         at: Some(event.occurred_at),
-    }
-}
-
-fn notification_view(event: &NotificationEvent) -> NotificationView {
-    NotificationView {
-        status: event.r#type,
-        channel: event.channel.clone(),
-        template: event.template.clone(),
-        provider: event.provider.clone(),
-        message_id: event.message_id.clone(),
-        detail: event.detail.as_deref().map(without_addresses),
-        at: event.occurred_at,
     }
 }

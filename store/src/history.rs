@@ -1,17 +1,21 @@
 //! What happened to orders since given offsets, in pages: what a subscriber has missed.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use comanda_schemas::{OrderId, Timestamp};
+use sqlx::FromRow;
 use uuid::Uuid;
 
 use crate::backend::{Id, Session, Text};
-use crate::read::positions;
-use crate::rows::{COLUMNS, Row};
+use crate::read::{from_facts, positions};
+use crate::rows::{BareFact, CHUNK, FACT_COLUMNS, fetch, happened, recorded};
 use crate::{Error, MAX_PAGE, Position, Recorded, Store, StoredEvent, TimelineKind};
 
 /// Partitions that one statement looks into; SQLite joins at most 500 selections.
 const PARTITIONS: usize = 100;
+/// How long an event may come before its order does. After that it is taken for one without.
+const UNNAMED: Duration = Duration::from_secs(600);
 /// What a failed query was for.
 const DOING: &str = "read what happened to orders";
 
@@ -69,7 +73,7 @@ impl Store {
         let limit = limit.clamp(1, MAX_PAGE) as usize;
         let after: HashMap<(&str, i32), i64> =
             after.iter().map(|p| ((p.topic.as_str(), p.partition), p.next_offset)).collect();
-        let mut session = self.reader(DOING).await?;
+        let mut session = self.list_reader(DOING).await?;
         session.begin_snapshot(DOING).await?;
         let ends = positions(&mut session).await?;
         let starts: Vec<Position> = ends
@@ -81,13 +85,38 @@ impl Store {
             .collect();
         // One more than is given tells whether that is all.
         let found = select(&mut session, scope, &starts, limit + 1).await?;
+        let ends = match scope {
+            Scope::Customer(_) => without_unnamed(&mut session, ends).await?,
+            Scope::All | Scope::Order(_) => ends,
+        };
         session.commit(DOING).await?;
         Ok(page(found, starts, &ends, limit))
     }
 
-    /// Who placed an order; `None` until its first order event was applied.
-    pub async fn customer_of(&self, id: OrderId) -> Result<Option<String>, Error> {
-        Ok(self.order(id).await?.map(|order| order.customer_id))
+    /// Events from the offsets in `after` on, of one order or of all, without what the orders
+    /// contained: as [`Store::event_page`] gives them.
+    pub async fn events_after(
+        &self,
+        order: Option<OrderId>,
+        after: &[Position],
+        limit: u32,
+    ) -> Result<Vec<StoredEvent>, Error> {
+        let scope = order.map_or(Scope::All, Scope::Order);
+        let page = self.event_page(scope, after, limit).await?;
+        let keys: Vec<(Uuid, Uuid)> =
+            page.events.iter().map(|event| (event.order_id.as_uuid(), event.event_id)).collect();
+        let mut session = self.list_reader(DOING).await?;
+        let mut events = HashMap::with_capacity(keys.len());
+        for chunk in keys.chunks(CHUNK) {
+            let columns =
+                FACT_COLUMNS.replace("event_id, order_id", "facts.event_id, facts.order_id");
+            let mut sql = session.sql(format!("SELECT {columns} "));
+            from_facts(&mut sql, chunk);
+            for BareFact { fact, .. } in fetch(&mut session, sql, DOING).await? {
+                events.insert((fact.event.order_id().as_uuid(), fact.event.event_id()), fact);
+            }
+        }
+        Ok(keys.iter().filter_map(|key| events.remove(key)).collect())
     }
 }
 
@@ -158,15 +187,17 @@ async fn select(
         let mut sql = session.sql("");
         let mut joint = "";
         for start in chunk {
-            sql.push(joint).push(format!("SELECT * FROM (SELECT {COLUMNS} FROM events WHERE "));
+            sql.push(joint).push(
+                "SELECT * FROM (SELECT event_id, order_id, happened, occurred_at, topic, \
+                 partition_id, record_offset, recorded_at FROM facts WHERE ",
+            );
             match scope {
                 Scope::All => {}
                 Scope::Order(id) => {
-                    _ = sql.push("order_id = ").bind(Id(id.as_uuid())).push(" AND ")
+                    sql.push("order_id = ").bind(Id(id.as_uuid())).push(" AND ");
                 }
                 Scope::Customer(customer_id) => {
-                    sql.push("order_id IN (SELECT order_id FROM orders WHERE customer_id = ");
-                    sql.bind(Text(customer_id)).push(") AND ");
+                    sql.push("customer_id = ").bind(Text(customer_id)).push(" AND ");
                 }
             }
             sql.push("topic = ").bind(start.topic.clone());
@@ -175,11 +206,53 @@ async fn select(
             sql.push(" ORDER BY record_offset LIMIT ").bind(limit as i64).push(") AS missed");
             joint = " UNION ALL ";
         }
-        for row in session.fetch::<Row>(sql, DOING).await? {
-            found.push(row.read()?.into());
-        }
+        let rows: Vec<SummaryRow> = session.fetch(sql, DOING).await?;
+        found.extend(rows.into_iter().map(EventSummary::from));
     }
     Ok(found)
+}
+
+/// `ends`, but no further than the first recent event whose customer is not known: it may turn out
+/// to be of this one's.
+async fn without_unnamed(
+    session: &mut Session,
+    mut ends: Vec<Position>,
+) -> Result<Vec<Position>, Error> {
+    let recent = Timestamp::now().as_micros().saturating_sub(UNNAMED.as_micros() as i64);
+    let mut sql = session.sql(
+        "SELECT topic, partition_id, min(record_offset) FROM facts \
+         WHERE customer_id IS NULL AND recorded_at >= ",
+    );
+    sql.bind(recent).push(" GROUP BY topic, partition_id");
+    for (topic, partition, first) in session.fetch::<(String, i32, i64)>(sql, DOING).await? {
+        let held = ends.iter_mut().filter(|end| end.topic == topic && end.partition == partition);
+        held.for_each(|end| end.next_offset = end.next_offset.min(first));
+    }
+    Ok(ends)
+}
+
+#[derive(FromRow)]
+struct SummaryRow {
+    event_id: Id,
+    order_id: Id,
+    happened: String,
+    occurred_at: i64,
+    topic: String,
+    partition_id: i32,
+    record_offset: i64,
+    recorded_at: i64,
+}
+
+impl From<SummaryRow> for EventSummary {
+    fn from(row: SummaryRow) -> Self {
+        Self {
+            at: recorded(row.topic, row.partition_id, row.record_offset, row.recorded_at),
+            event_id: row.event_id.0,
+            order_id: row.order_id.0.into(),
+            kind: happened(&row.happened),
+            occurred_at: Timestamp::from_micros(row.occurred_at),
+        }
+    }
 }
 
 impl From<StoredEvent> for EventSummary {

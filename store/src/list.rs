@@ -5,10 +5,16 @@ use std::str::FromStr;
 
 use comanda_schemas::{OrderId, Timestamp};
 
-use crate::{Error, OrderStatus, OrderView};
+use crate::{Error, OrderState, OrderStatus, PaymentStatus};
 
 /// Most orders on one page, and most events in one answer; a request for more gets this many.
 pub const MAX_PAGE: u32 = 1000;
+
+/// Most orders that one page looks through, and that are counted.
+///
+/// A page of what one customer has, or of one state, is read as it is. Where further conditions have
+/// to be checked order by order, so many are checked, and the page ends.
+pub const MAX_SEARCH: u32 = 2_000;
 
 /// Which orders; every condition that is given has to hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -17,6 +23,16 @@ pub struct Filter {
     pub customer_id: Option<String>,
     /// Only those with one of these states; any where empty.
     pub statuses: Vec<OrderStatus>,
+    /// Only those whose payment has one of these states; any where empty.
+    pub payment_statuses: Vec<PaymentStatus>,
+    /// Only those with this payment of the provider's.
+    pub payment_id: Option<String>,
+    /// Only those in whose contact or note this text stands, in capitals or not.
+    pub text: Option<String>,
+    /// Only those to which something happened at this time or later.
+    pub updated_after: Option<Timestamp>,
+    /// Only those to which nothing happened at this time or later.
+    pub updated_before: Option<Timestamp>,
     /// Only those placed at this time or later.
     pub placed_after: Option<Timestamp>,
     /// Only those placed earlier than this time.
@@ -85,11 +101,14 @@ pub enum Page {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listing {
     /// The orders, newest first whichever way the page was asked for.
-    pub orders: Vec<OrderView>,
-    /// Whether older orders follow.
+    pub orders: Vec<OrderState>,
+    /// Whether older orders follow, or may follow where `edge` says so.
     pub has_next: bool,
-    /// Whether newer orders precede.
+    /// Whether newer orders precede, or may precede where `edge` says so.
     pub has_previous: bool,
+    /// Where the search for more ended, where it ended before the page was full: at [`MAX_SEARCH`]
+    /// orders. The next page goes on from there.
+    pub edge: Option<Cursor>,
 }
 
 #[cfg(test)]

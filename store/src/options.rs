@@ -16,8 +16,11 @@ pub struct Options {
     /// `sqlite://` and the path of the database file, which is created where it is missing; or
     /// `postgres://user:password@host:port/database`.
     pub url: String,
-    /// Connections for reading, at least 1; writing has one of its own.
+    /// Connections for lists and for what happened since, at least 1.
     pub max_connections: u32,
+    /// Connections for what is asked by its key (placements, positions), at least 1; and as many for
+    /// reading single orders. Writing has one of its own.
+    pub keyed_connections: u32,
     /// How long to wait for a free connection or a new one, and with SQLite for another process
     /// that writes, in milliseconds.
     pub busy_timeout_ms: u64,
@@ -31,7 +34,8 @@ pub struct Options {
 impl Options {
     /// Whether these settings make sense; nothing is connected.
     pub fn validate(&self) -> Result<(), Error> {
-        let at_least_one = self.max_connections > 0 && self.statement_timeout_ms > 0;
+        let at_least_one =
+            self.max_connections > 0 && self.keyed_connections > 0 && self.statement_timeout_ms > 0;
         self.parse().map(|_| ()).and(at_least_one.then_some(()).ok_or(Error::Settings))
     }
 
@@ -40,6 +44,11 @@ impl Options {
             true => postgres::parse(self).map(Either::Postgres),
             false => sqlite::parse(self).map(Either::Sqlite),
         }
+    }
+
+    /// Connections of the readers by key, of orders and of lists.
+    pub(crate) fn readers(&self) -> [u32; 3] {
+        [self.keyed_connections, self.keyed_connections, self.max_connections].map(|n| n.max(1))
     }
 
     pub(crate) fn patience(&self) -> Duration {

@@ -3,8 +3,8 @@
 use comanda_schemas::{OrderId, Timestamp};
 
 use crate::backend::Id;
-use crate::rows::facts_of;
-use crate::{Error, MAX_PAGE, OrderView, Store, fold};
+use crate::state::{STATE_COLUMNS, StateRow};
+use crate::{Error, MAX_PAGE, OrderState, Store};
 
 /// How many orders wait.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -19,9 +19,9 @@ impl Store {
     /// How many orders have been waiting since before `before`. Reads no more than those.
     pub async fn count_waiting(&self, before: Timestamp) -> Result<Waiting, Error> {
         let doing = "count the orders that wait";
-        let mut session = self.reader(doing).await?;
-        let mut sql =
-            session.sql("SELECT count(*), min(waiting_since) FROM orders WHERE waiting_since < ");
+        let mut session = self.list_reader(doing).await?;
+        let mut sql = session
+            .sql("SELECT count(*), min(waiting_since) FROM order_states WHERE waiting_since < ");
         sql.bind(before.as_micros());
         let found: Vec<(i64, Option<i64>)> = session.fetch(sql, doing).await?;
         let (orders, since) = found.first().copied().unwrap_or_default();
@@ -36,22 +36,18 @@ impl Store {
         before: Timestamp,
         after: Option<(Timestamp, OrderId)>,
         limit: u32,
-    ) -> Result<Vec<OrderView>, Error> {
+    ) -> Result<Vec<OrderState>, Error> {
         let doing = "list the orders that wait";
-        let mut session = self.reader(doing).await?;
-        session.begin_snapshot(doing).await?;
+        let mut session = self.list_reader(doing).await?;
         let mut sql =
-            session.sql("SELECT order_id, waiting_since FROM orders WHERE waiting_since < ");
+            session.sql(format!("SELECT {STATE_COLUMNS} FROM order_states WHERE waiting_since < "));
         sql.bind(before.as_micros());
         if let Some((since, id)) = after {
             sql.push(" AND (waiting_since, order_id) > (").bind(since.as_micros());
             sql.push(", ").bind(Id(id.as_uuid())).push(")");
         }
         sql.push(" ORDER BY waiting_since, order_id LIMIT ").bind(i64::from(limit.min(MAX_PAGE)));
-        let found: Vec<(Id, i64)> = session.fetch(sql, doing).await?;
-        let ids: Vec<OrderId> = found.into_iter().map(|(id, _)| id.0.into()).collect();
-        let mut facts = facts_of(&mut session, &ids).await?;
-        session.commit(doing).await?;
-        Ok(ids.iter().filter_map(|id| fold(&facts.remove(id)?)).collect())
+        let found: Vec<StateRow> = session.fetch(sql, doing).await?;
+        found.into_iter().map(StateRow::read).collect()
     }
 }

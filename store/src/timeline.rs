@@ -4,23 +4,31 @@ use comanda_schemas::{
     NotificationEvent, NotificationEventType, OrderEvent, PaymentEvent, PaymentReport, Timestamp,
 };
 
-use crate::fold::Facts;
-use crate::{Recorded, TimelineEntry, TimelineKind};
+use uuid::Uuid;
+
+use crate::facts::Facts;
+use crate::{AnyEvent, NotificationView, Recorded, StoredEvent, TimelineEntry, TimelineKind};
 
 /// The entries of all `facts`, oldest first; what happened at the same instant stands in the
 /// order of cause and effect.
 pub(crate) fn timeline(facts: &Facts<'_>) -> Vec<TimelineEntry> {
-    let orders = facts.orders.iter().map(|(at, event)| of_order(at, event));
-    let reports = facts.reports.iter().map(|(at, event)| of_report(at, event));
-    let payments = facts.payments.iter().map(|(at, event)| of_payment(at, event));
-    let notifications = facts.notifications.iter().map(|(at, event)| {
-        let told = facts.payments.iter().find(|(_, p)| p.event_id == event.payment_event_id);
-        of_notification(at, event, told.map(|(_, payment)| payment.version))
-    });
-    let mut entries: Vec<_> = orders.chain(reports).chain(payments).chain(notifications).collect();
-    // Stable: causes were put before effects, and each topic's events in a fixed order.
-    entries.sort_by_key(|entry| entry.at);
-    entries
+    let version = |payment| facts.version_of_payment(payment);
+    facts.in_time().into_iter().map(|fact| of_fact(fact, version)).collect()
+}
+
+/// The entry of an event; `version` tells which one a payment event is about.
+pub(crate) fn of_fact(
+    StoredEvent { at, event }: &StoredEvent,
+    version: impl Fn(Uuid) -> Option<i32>,
+) -> TimelineEntry {
+    match event {
+        AnyEvent::Order(event) => of_order(at, event),
+        AnyEvent::Payment(event) => of_payment(at, event),
+        AnyEvent::Report(event) => of_report(at, event),
+        AnyEvent::Notification(event) => {
+            of_notification(at, event, version(event.payment_event_id))
+        }
+    }
 }
 
 /// The entry of an order event.
@@ -65,7 +73,7 @@ fn of_notification(
 }
 
 fn entry(
-    event_id: uuid::Uuid,
+    event_id: Uuid,
     kind: TimelineKind,
     version: Option<i32>,
     at: Timestamp,
@@ -77,7 +85,20 @@ fn entry(
 }
 
 /// `text` without anything that could be an e-mail address: mail providers like to repeat it.
-pub(crate) fn without_addresses(text: &str) -> String {
+fn without_addresses(text: &str) -> String {
     let words = text.split(' ').map(|word| if word.contains('@') { "[address]" } else { word });
     words.collect::<Vec<_>>().join(" ")
+}
+
+/// A message as readers see it.
+pub(crate) fn notification_view(event: &NotificationEvent) -> NotificationView {
+    NotificationView {
+        status: event.r#type,
+        channel: event.channel.clone(),
+        template: event.template.clone(),
+        provider: event.provider.clone(),
+        message_id: event.message_id.clone(),
+        detail: event.detail.as_deref().map(without_addresses),
+        at: event.occurred_at,
+    }
 }

@@ -4,6 +4,7 @@ use comanda_schemas::{
     Currency, FailureReason, NotificationEventType, Order, OrderEvent, OrderEventType, OrderId,
     PaymentEventType, PaymentReportType, Timestamp,
 };
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{AnyEvent, Recorded, timeline};
@@ -12,9 +13,9 @@ use crate::{AnyEvent, Recorded, timeline};
 macro_rules! symbols {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $symbol:literal),+ $(,)? }) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
         pub enum $name {
-            $($(#[$vdoc])* $variant,)+
+            $($(#[$vdoc])* #[serde(rename = $symbol)] $variant,)+
         }
 
         impl $name {
@@ -25,6 +26,14 @@ macro_rules! symbols {
             pub fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$variant => $symbol,)+
+                }
+            }
+
+            /// The value of a text; `None` where it is that of none.
+            pub fn from_symbol(symbol: &str) -> Option<Self> {
+                match symbol {
+                    $($symbol => Some(Self::$variant),)+
+                    _ => None,
                 }
             }
         }
@@ -143,7 +152,7 @@ impl OrderView {
             customer_id,
             version,
             status: OrderStatus::Pending,
-            payment: PaymentView::pending(&order),
+            payment: PaymentView::pending(order.total_minor, order.currency),
             latest: order.clone(),
             order,
             placed_at: occurred_at,
@@ -157,7 +166,7 @@ impl OrderView {
 }
 
 /// The payment of an order.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PaymentView {
     /// Where it stands.
     pub status: PaymentStatus,
@@ -181,13 +190,13 @@ pub struct PaymentView {
 
 impl PaymentView {
     /// That of an order without a result.
-    pub(crate) fn pending(order: &Order) -> Self {
+    pub(crate) fn pending(amount_minor: i64, currency: Currency) -> Self {
         Self {
             status: PaymentStatus::Pending,
             provider: None,
             payment_id: None,
-            amount_minor: order.total_minor,
-            currency: order.currency,
+            amount_minor,
+            currency,
             reason: None,
             detail: None,
             attempts: 0,

@@ -1,14 +1,16 @@
-//! Applying a batch of records: events, folded orders and positions in one SQL transaction.
+//! Applying a batch of records: facts, contents, folded states and offsets in one SQL transaction.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use comanda_schemas::{OrderId, Timestamp};
+use comanda_schemas::OrderId;
 use uuid::Uuid;
 
-use crate::backend::{Either, Id, Session, Sql, Text};
+use crate::backend::{Either, Session};
 use crate::fold::place;
-use crate::rows::{CHUNK, Row, facts_of};
-use crate::{Applied, Error, OrderView, Store, fold};
+use crate::insert::{advance, insert_contents, insert_facts, upsert_states};
+use crate::refold;
+use crate::rows::{CHUNK, ContentRow, Fact};
+use crate::{AnyEvent, Applied, Error, OrderState, Position, Store};
 
 /// Orders that a batch locks one by one. PostgreSQL has room for 64 locks a connection on average
 /// (`max_locks_per_transaction`); a larger batch takes one for all orders.
@@ -24,39 +26,115 @@ impl Store {
         if batch.is_empty() {
             return Ok(());
         }
-        let rows = first_records(batch)?;
-        let touched: BTreeSet<OrderId> =
-            batch.iter().filter_map(|applied| Some(applied.event.as_ref()?.order_id())).collect();
-        let touched: Vec<OrderId> = touched.into_iter().collect();
-
+        let changes = Changes::of(batch)?;
         let mut session = self.writer("begin a batch").await?;
         session.begin("begin a batch").await?;
-        lock(&mut session, &touched).await?;
-        insert_events(&mut session, &rows).await?;
-        let facts = facts_of(&mut session, &touched).await?;
-        let orders: Vec<OrderView> = facts.values().filter_map(|facts| fold(facts)).collect();
-        upsert_orders(&mut session, &orders).await?;
-        advance_positions(&mut session, batch).await?;
+        changes.write(&mut session).await?;
         session.commit("commit a batch").await
     }
 }
 
-/// The first record of each event: one statement may not meet the same event twice.
-fn first_records(batch: &[Applied]) -> Result<Vec<Row>, Error> {
-    let mut first: HashMap<Uuid, &Applied> = HashMap::with_capacity(batch.len());
+/// What a batch of records brings.
+pub(crate) struct Changes {
+    facts: Vec<Fact>,
+    contents: Vec<ContentRow>,
+    /// Orders to fold again, ascending.
+    folded: Vec<OrderId>,
+    /// Orders of which nothing but the time of the last change can be another, ascending.
+    touched: Vec<OrderId>,
+    /// Who placed an order, as the batch has it.
+    customers: HashMap<Uuid, String>,
+    positions: Vec<Position>,
+}
+
+impl Changes {
+    pub fn of(batch: &[Applied]) -> Result<Self, Error> {
+        let first = first_records(batch);
+        let (mut folded, mut touched) = (BTreeSet::new(), BTreeSet::new());
+        let (mut facts, mut contents) = (Vec::with_capacity(first.len()), Vec::new());
+        let mut seen = HashSet::new();
+        let mut customers: HashMap<Uuid, (_, &str)> = HashMap::new();
+        for (applied, event) in first {
+            let (fact, content) = Fact::new(&applied.at, event)?;
+            match event {
+                AnyEvent::Notification(_) => touched.insert(event.order_id()),
+                AnyEvent::Order(_) | AnyEvent::Payment(_) | AnyEvent::Report(_) => {
+                    folded.insert(event.order_id())
+                }
+            };
+            if let AnyEvent::Order(event) = event {
+                let named = (place(&applied.at), event.customer_id.as_str());
+                let first = customers.entry(event.order_id.as_uuid()).or_insert(named);
+                *first = named.min(*first);
+            }
+            contents.extend(content.filter(|content| seen.insert(content.content_id)));
+            facts.push(fact);
+        }
+        let customers = customers.into_iter().map(|(id, (_, customer))| (id, customer.to_owned()));
+        Ok(Self {
+            facts,
+            contents,
+            touched: touched.difference(&folded).copied().collect(),
+            folded: folded.into_iter().collect(),
+            customers: customers.collect(),
+            positions: passed(batch),
+        })
+    }
+
+    /// Writes them within the transaction that `session` has begun.
+    pub async fn write(mut self, session: &mut Session) -> Result<(), Error> {
+        let mut orders = [self.folded.as_slice(), &self.touched].concat();
+        orders.sort();
+        lock(session, &orders).await?;
+        let known = refold::customers(session, &orders).await?;
+        for fact in &mut self.facts {
+            let id = &fact.order_id.0;
+            fact.customer_id = known.get(id).or_else(|| self.customers.get(id)).cloned();
+        }
+        insert_facts(session, &self.facts).await?;
+        insert_contents(session, &self.contents).await?;
+        let mut states: Vec<OrderState> = Vec::with_capacity(self.folded.len());
+        for chunk in self.folded.chunks(CHUNK) {
+            states.extend(refold::fold_again(session, chunk).await?);
+        }
+        upsert_states(session, &states).await?;
+        refold::touch(session, &self.touched).await?;
+        advance(session, &self.positions).await
+    }
+}
+
+/// The first record of each event of an order: one statement may not meet the same event twice.
+fn first_records(batch: &[Applied]) -> Vec<(&Applied, &AnyEvent)> {
+    let mut first: HashMap<(OrderId, Uuid), (&Applied, &AnyEvent)> =
+        HashMap::with_capacity(batch.len());
     for applied in batch {
         let Some(event) = &applied.event else { continue };
         first
-            .entry(event.event_id())
+            .entry((event.order_id(), event.event_id()))
             .and_modify(|seen| {
-                if place(&applied.at) < place(&seen.at) {
-                    *seen = applied;
+                if place(&applied.at) < place(&seen.0.at) {
+                    *seen = (applied, event);
                 }
             })
-            .or_insert(applied);
+            .or_insert((applied, event));
     }
-    let row = |applied: &Applied| Some(Row::new(&applied.at, applied.event.as_ref()?));
-    first.into_values().filter_map(row).collect()
+    first.into_values().collect()
+}
+
+/// Where a batch ends in each partition. Sorted, so that two transactions can't wait for each other.
+fn passed(batch: &[Applied]) -> Vec<Position> {
+    let mut next: BTreeMap<(&str, i32), i64> = BTreeMap::new();
+    for Applied { at, .. } in batch {
+        let passed = at.offset.saturating_add(1);
+        let position = next.entry((&at.topic, at.partition)).or_insert(passed);
+        *position = passed.max(*position);
+    }
+    let position = |((topic, partition), next_offset): ((&str, i32), i64)| Position {
+        topic: topic.to_owned(),
+        partition,
+        next_offset,
+    };
+    next.into_iter().map(position).collect()
 }
 
 /// Lets nobody else write these orders until the transaction ends.
@@ -72,14 +150,14 @@ async fn lock(session: &mut Session, orders: &[OrderId]) -> Result<(), Error> {
     }
     let doing = "lock orders";
     if orders.len() > LOCKS {
-        let all = "SELECT pg_advisory_xact_lock('positions'::regclass::oid::int4, 0)";
+        let all = "SELECT pg_advisory_xact_lock('applied_offsets'::regclass::oid::int4, 0)";
         return session.execute(session.sql(all), doing).await;
     }
-    let shared = "SELECT pg_advisory_xact_lock_shared('positions'::regclass::oid::int4, 0)";
+    let shared = "SELECT pg_advisory_xact_lock_shared('applied_offsets'::regclass::oid::int4, 0)";
     session.execute(session.sql(shared), doing).await?;
     let keys: BTreeSet<i32> = orders.iter().map(|id| lock_key(*id)).collect();
     let mut sql =
-        session.sql("SELECT pg_advisory_xact_lock('orders'::regclass::oid::int4, key) FROM ");
+        session.sql("SELECT pg_advisory_xact_lock('order_states'::regclass::oid::int4, key) FROM ");
     if let Either::Postgres(query) = &mut sql.builder {
         let keys: Vec<i32> = keys.into_iter().collect();
         query.push("UNNEST(").push_bind(keys).push(") AS key");
@@ -91,138 +169,4 @@ async fn lock(session: &mut Session, orders: &[OrderId]) -> Result<(), Error> {
 fn lock_key(id: OrderId) -> i32 {
     let [.., a, b, c, d] = *id.as_uuid().as_bytes();
     i32::from_be_bytes([a, b, c, d])
-}
-
-async fn insert_events(session: &mut Session, rows: &[Row]) -> Result<(), Error> {
-    for chunk in rows.chunks(CHUNK) {
-        let mut sql = session.sql(
-            "INSERT INTO events (event_id, order_id, kind, topic, partition_id, record_offset, \
-             recorded_at, payload) ",
-        );
-        push_events(&mut sql, chunk);
-        sql.push(
-            " ON CONFLICT (event_id) DO UPDATE SET topic = excluded.topic, \
-             partition_id = excluded.partition_id, record_offset = excluded.record_offset, \
-             recorded_at = excluded.recorded_at, payload = excluded.payload \
-             WHERE (excluded.partition_id, excluded.record_offset) \
-             < (events.partition_id, events.record_offset)",
-        );
-        session.execute(sql, "store events").await?;
-    }
-    Ok(())
-}
-
-/// The rows, one parameter a value; on PostgreSQL one a column, so that the statement stays the
-/// same whatever their number.
-fn push_events(sql: &mut Sql, rows: &[Row]) {
-    match &mut sql.builder {
-        Either::Sqlite(query) => {
-            query.push_values(rows, |mut values, row| {
-                values
-                    .push_bind(row.event_id)
-                    .push_bind(row.order_id)
-                    .push_bind(&row.kind)
-                    .push_bind(&row.topic)
-                    .push_bind(row.partition_id)
-                    .push_bind(row.record_offset)
-                    .push_bind(row.recorded_at)
-                    .push_bind(&row.payload);
-            });
-            sql.is_kept = false;
-        }
-        Either::Postgres(query) => {
-            let mut columns = query.push("SELECT * FROM UNNEST(").separated(", ");
-            columns
-                .push_bind(column(rows, |row| row.event_id.0))
-                .push_bind(column(rows, |row| row.order_id.0))
-                .push_bind(column(rows, |row| row.kind.as_str()))
-                .push_bind(column(rows, |row| row.topic.as_str()))
-                .push_bind(column(rows, |row| row.partition_id))
-                .push_bind(column(rows, |row| row.record_offset))
-                .push_bind(column(rows, |row| row.recorded_at))
-                .push_bind(column(rows, |row| row.payload.as_str()))
-                .push_unseparated(")");
-        }
-    }
-}
-
-async fn upsert_orders(session: &mut Session, orders: &[OrderView]) -> Result<(), Error> {
-    for chunk in orders.chunks(CHUNK) {
-        let mut sql = session
-            .sql("INSERT INTO orders (order_id, customer_id, status, placed_at, waiting_since) ");
-        match &mut sql.builder {
-            Either::Sqlite(query) => {
-                query.push_values(chunk, |mut values, order| {
-                    values
-                        .push_bind(Id(order.id.as_uuid()))
-                        .push_bind(Text(&order.customer_id))
-                        .push_bind(order.status.as_str())
-                        .push_bind(order.placed_at.as_micros())
-                        .push_bind(order.waiting_since.map(Timestamp::as_micros));
-                });
-                sql.is_kept = false;
-            }
-            Either::Postgres(query) => {
-                let mut columns = query.push("SELECT * FROM UNNEST(").separated(", ");
-                columns
-                    .push_bind(column(chunk, |order| order.id.as_uuid()))
-                    .push_bind(column(chunk, |o| Text(&o.customer_id).without_nul().into_owned()))
-                    .push_bind(column(chunk, |order| order.status.as_str()))
-                    .push_bind(column(chunk, |order| order.placed_at.as_micros()))
-                    .push_bind(column(chunk, |order| order.waiting_since.map(Timestamp::as_micros)))
-                    .push_unseparated(")");
-            }
-        }
-        // Most events change nothing of it; a row that is written all the same is one to clean up.
-        sql.push(
-            " ON CONFLICT (order_id) DO UPDATE SET customer_id = excluded.customer_id, \
-             status = excluded.status, placed_at = excluded.placed_at, \
-             waiting_since = excluded.waiting_since \
-             WHERE (orders.customer_id, orders.status, orders.placed_at) \
-             <> (excluded.customer_id, excluded.status, excluded.placed_at) \
-             OR orders.waiting_since IS DISTINCT FROM excluded.waiting_since",
-        );
-        session.execute(sql, "store orders").await?;
-    }
-    Ok(())
-}
-
-async fn advance_positions(session: &mut Session, batch: &[Applied]) -> Result<(), Error> {
-    // Sorted, so that two transactions can't wait for each other.
-    let mut next: BTreeMap<(&str, i32), i64> = BTreeMap::new();
-    for Applied { at, .. } in batch {
-        let position = next.entry((&at.topic, at.partition)).or_default();
-        *position = at.offset.saturating_add(1).max(*position);
-    }
-    let next: Vec<_> = next.into_iter().collect();
-    for chunk in next.chunks(CHUNK) {
-        let mut sql = session.sql("INSERT INTO positions (topic, partition_id, next_offset) ");
-        match &mut sql.builder {
-            Either::Sqlite(query) => {
-                query.push_values(chunk, |mut values, ((topic, partition), next)| {
-                    values.push_bind(*topic).push_bind(*partition).push_bind(*next);
-                });
-                sql.is_kept = false;
-            }
-            Either::Postgres(query) => {
-                let mut columns = query.push("SELECT * FROM UNNEST(").separated(", ");
-                columns
-                    .push_bind(column(chunk, |((topic, _), _)| *topic))
-                    .push_bind(column(chunk, |((_, partition), _)| *partition))
-                    .push_bind(column(chunk, |(_, next)| *next))
-                    .push_unseparated(")");
-            }
-        }
-        sql.push(
-            " ON CONFLICT (topic, partition_id) DO UPDATE SET next_offset = excluded.next_offset \
-             WHERE excluded.next_offset > positions.next_offset",
-        );
-        session.execute(sql, "store positions").await?;
-    }
-    Ok(())
-}
-
-/// One column of `rows`.
-fn column<'r, R, T>(rows: &'r [R], value: impl Fn(&'r R) -> T) -> Vec<T> {
-    rows.iter().map(value).collect()
 }

@@ -124,6 +124,7 @@ pub async fn open(url: &str) -> Store {
     let options = Options {
         url: url.to_owned(),
         max_connections: 2,
+        keyed_connections: 2,
         busy_timeout_ms: 30_000,
         statement_timeout_ms: 30_000,
         auto_migrate: true,

@@ -9,8 +9,8 @@ use serde::Serialize;
 use crate::input::{ErrorCode, UserError};
 use crate::receipt;
 use crate::schema::outputs::{
-    Contact, FailureReason, Notification, NotificationStatus, Order, OrderEventType, OrderLine,
-    OrderStatus, Payment, PaymentStatus, Receipt, TimelineEntry,
+    Contact, FailureReason, Notification, NotificationStatus, OrderEventType, OrderLine,
+    OrderStatus, Payment, PaymentStatus, Receipt, TimelineEntry, WholeOrder as Order,
 };
 use crate::schema::scalars::{DateTime, Long};
 

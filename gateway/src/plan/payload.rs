@@ -10,7 +10,7 @@ use super::output::{Output, Writer, json, leaf, object, symbol, time};
 use crate::input::UserError;
 use crate::place::{Placed, Shown};
 use crate::schema::mutation::Payload;
-use crate::schema::outputs::{Order, OrderStatus, Receipt};
+use crate::schema::outputs::{OrderStatus, Receipt, WholeOrder as Order};
 
 impl Output for Payload {
     fn writer(selected: &SelectionSet) -> Option<Writer<Self>> {

@@ -3,7 +3,8 @@
 use async_graphql::SimpleObject;
 use metrics::counter;
 
-use super::outputs::{Order, Receipt};
+use super::Order;
+use super::outputs::Receipt;
 use super::{Asker, House};
 use crate::change::{Changed, Refused};
 use crate::failure::Failure;

@@ -1,9 +1,9 @@
 //! Pages of orders, after the GraphQL Cursor Connections Specification (Relay).
 
 use async_graphql::{Object, SimpleObject};
-use comanda_store::{Cursor, Listing, OrderView, Page};
+use comanda_store::{Cursor, Filter, Listing, OrderState, Page, Store};
 
-use super::outputs::Order;
+use super::Order;
 use crate::failure::{Code, Failure};
 
 /// Orders on a page where nothing is said.
@@ -12,31 +12,73 @@ const DEFAULT_PAGE: u32 = 20;
 const MAX_PAGE: u32 = 100;
 
 /// The type `OrderConnection`.
-pub(crate) struct OrderConnection(Listing);
+pub(crate) struct OrderConnection {
+    store: Store,
+    filter: Option<Filter>,
+    is_backward: bool,
+    listing: Listing,
+}
 
 /// A page of orders.
 #[Object(serial)]
 impl OrderConnection {
     /// The orders with their cursors.
     async fn edges(&self) -> Vec<OrderEdge> {
-        let edge =
-            |order: &OrderView| OrderEdge { cursor: cursor_of(order), node: order.clone().into() };
-        self.0.orders.iter().map(edge).collect()
+        let cursors: Vec<_> = self.listing.orders.iter().map(cursor_of).collect();
+        let edge = |(cursor, node)| OrderEdge { cursor, node };
+        cursors.into_iter().zip(self.orders()).map(edge).collect()
     }
 
     /// The orders alone.
     async fn nodes(&self) -> Vec<Order> {
-        self.0.orders.iter().cloned().map(Order::from).collect()
+        self.orders()
     }
 
-    /// What there is beyond the page.
-    async fn page_info(&self) -> PageInfo {
-        PageInfo {
-            has_next_page: self.0.has_next,
-            has_previous_page: self.0.has_previous,
-            start_cursor: self.0.orders.first().map(cursor_of),
-            end_cursor: self.0.orders.last().map(cursor_of),
+    /// How many orders there are on all pages together; null where more than 2,000 would have to be
+    /// looked at to tell.
+    #[graphql(complexity = "100")]
+    async fn total_count(&self) -> Result<Option<u32>, Failure> {
+        match &self.filter {
+            Some(filter) => Ok(self.store.count(filter).await?),
+            None => Ok(Some(0)),
         }
+    }
+
+    /// What there is beyond the page. A page on which conditions are checked order by order can have
+    /// fewer orders than were asked for, or none, and a next page all the same: each looks through
+    /// 2,000 orders at the most.
+    async fn page_info(&self) -> PageInfo {
+        let Listing { orders, has_next, has_previous, edge } = &self.listing;
+        let edge = edge.map(|cursor| cursor.to_string());
+        let (start, end) = match self.is_backward {
+            true => (edge, None),
+            false => (None, edge),
+        };
+        PageInfo {
+            has_next_page: *has_next,
+            has_previous_page: *has_previous,
+            start_cursor: start.or_else(|| orders.first().map(cursor_of)),
+            end_cursor: end.or_else(|| orders.last().map(cursor_of)),
+        }
+    }
+}
+
+impl OrderConnection {
+    /// The page of those that pass `filter`; an empty one where there is none.
+    pub async fn read(store: &Store, filter: Option<Filter>, page: Page) -> Result<Self, Failure> {
+        let listing = match &filter {
+            Some(filter) => store.orders(filter, page).await?,
+            None => {
+                let orders = Vec::new();
+                Listing { orders, has_next: false, has_previous: false, edge: None }
+            }
+        };
+        let is_backward = matches!(page, Page::Backward { .. });
+        Ok(Self { store: store.clone(), filter, is_backward, listing })
+    }
+
+    fn orders(&self) -> Vec<Order> {
+        Order::listed(&self.store, self.listing.orders.clone())
     }
 }
 
@@ -64,13 +106,7 @@ pub(crate) struct PageInfo {
     end_cursor: Option<String>,
 }
 
-impl From<Listing> for OrderConnection {
-    fn from(listing: Listing) -> Self {
-        Self(listing)
-    }
-}
-
-fn cursor_of(order: &OrderView) -> String {
+fn cursor_of(order: &OrderState) -> String {
     Cursor { placed_at: order.placed_at, id: order.id }.to_string()
 }
 

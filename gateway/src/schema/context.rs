@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_graphql::Context;
 use comanda_schemas::{OrderId, TopicNames, TraceContext};
-use comanda_store::{OrderView, Position, Store};
+use comanda_store::{OrderState, Position, Store};
 
 use crate::auth::{Caller, Principal};
 use crate::change::Changing;
@@ -49,13 +49,11 @@ impl House {
         &self,
         principal: &Principal,
         id: OrderId,
-    ) -> Result<Option<OrderView>, Failure> {
-        if let Principal::Customer(own) = principal
-            && !self.store.is_order_of(id, own).await?
-        {
-            return Ok(None);
-        }
-        Ok(self.store.order(id).await?)
+    ) -> Result<Option<OrderState>, Failure> {
+        Ok(match principal {
+            Principal::Operator => self.store.state(id).await?,
+            Principal::Customer(own) => self.store.state_of(id, own).await?,
+        })
     }
 
     /// Waits until the store has seen what `token` tells of.

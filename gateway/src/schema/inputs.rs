@@ -2,8 +2,14 @@
 
 use async_graphql::{ID, InputObject, MaybeUndefined};
 
-use super::outputs::OrderStatus;
+use super::outputs::{OrderStatus, PaymentStatus};
 use super::scalars::{DateTime, Long};
+use crate::failure::{Code, Failure};
+
+/// Longest text that is looked for, in characters.
+const MAX_TEXT: usize = 100;
+/// Longest id of a payment that is looked for, in bytes.
+const MAX_PAYMENT_ID: usize = 255;
 
 /// A new order.
 #[derive(InputObject)]
@@ -107,8 +113,35 @@ pub(crate) struct OrderFilter {
     pub customer_id: Option<ID>,
     /// Only those with one of these states.
     pub status: Option<Vec<OrderStatus>>,
+    /// Only those whose payment has one of these states.
+    pub payment_status: Option<Vec<PaymentStatus>>,
+    /// Only those with this payment: the provider's id of it.
+    pub payment_id: Option<String>,
+    /// Only those in whose contact (name, e-mail address) or note this text stands, in capitals or
+    /// not. 1 to 100 characters. A page looks through 2,000 orders at the most: ask within a time,
+    /// or of one customer.
+    pub text: Option<String>,
+    /// Only those to which something happened at this time or later.
+    pub updated_after: Option<DateTime>,
+    /// Only those to which nothing happened at this time or later.
+    pub updated_before: Option<DateTime>,
     /// Only those placed at this time or later.
     pub placed_after: Option<DateTime>,
     /// Only those placed earlier than this time.
     pub placed_before: Option<DateTime>,
+}
+
+impl OrderFilter {
+    /// Whether it asks for what can be there.
+    pub fn check(&self) -> Result<(), Failure> {
+        let invalid = |message| Err(Failure::new(Code::Invalid, message));
+        let length = self.text.as_ref().map(|text| text.chars().take(MAX_TEXT + 1).count());
+        if length.is_some_and(|length| length == 0 || length > MAX_TEXT) {
+            return invalid(format!("filter.text must have 1 to {MAX_TEXT} characters"));
+        }
+        if self.payment_id.as_ref().is_some_and(|id| id.len() > MAX_PAYMENT_ID) {
+            return invalid(format!("filter.paymentId has at most {MAX_PAYMENT_ID} bytes"));
+        }
+        Ok(())
+    }
 }

@@ -5,6 +5,7 @@ mod connection;
 mod context;
 pub(crate) mod inputs;
 pub(crate) mod mutation;
+mod order;
 pub(crate) mod outputs;
 mod query;
 pub(crate) mod scalars;
@@ -19,6 +20,7 @@ use async_graphql::{
 
 pub(crate) use context::{Asker, House, Limits};
 use mutation::Mutation;
+pub(crate) use order::Order;
 use query::Query;
 use subscription::Subscription;
 

@@ -3,9 +3,10 @@
 use async_graphql::{Context, Object, SimpleObject};
 use metrics::counter;
 
+use super::Order;
 use super::change::{self, CancelOrderPayload, RetryPaymentPayload, UpdateOrderPayload};
 use super::inputs::{CancelOrderInput, PlaceOrderInput, RetryPaymentInput, UpdateOrderInput};
-use super::outputs::{Order, Receipt};
+use super::outputs::Receipt;
 use super::{Asker, House};
 use crate::auth::Principal;
 use crate::failure::{Code, Failure};

@@ -104,10 +104,13 @@ pub(crate) enum OrderEventType {
     Unknown,
 }
 
+/// Entries of a timeline, and messages, that an answer has where nothing is said; no more can be
+/// asked for.
+pub(crate) const TIMELINE: u32 = 100;
+
 /// An order with everything that happened to it.
-#[derive(SimpleObject, Debug)]
-#[graphql(serial)]
-pub(crate) struct Order {
+#[derive(Debug)]
+pub(crate) struct WholeOrder {
     /// Its id, a UUID.
     pub id: ID,
     /// Who ordered.
@@ -136,14 +139,16 @@ pub(crate) struct Order {
     pub payment: Payment,
     /// The messages to the customer, oldest first.
     pub notifications: Vec<Notification>,
-    /// Everything that happened to it, oldest first.
+    /// The latest of what happened to it, oldest first: as much as [`TIMELINE`] says.
     pub timeline: Vec<TimelineEntry>,
+    /// What happened before, oldest first.
+    pub earlier: Vec<TimelineEntry>,
     /// Where the event is stored that placed it.
     pub receipt: Receipt,
 }
 
 /// A line of an order.
-#[derive(SimpleObject, Debug)]
+#[derive(SimpleObject, Debug, Clone)]
 #[graphql(serial)]
 pub(crate) struct OrderLine {
     /// The restaurant's own code of the dish.
@@ -159,7 +164,7 @@ pub(crate) struct OrderLine {
 }
 
 /// Whom to tell about the outcome.
-#[derive(SimpleObject, Debug)]
+#[derive(SimpleObject, Debug, Clone)]
 #[graphql(serial)]
 pub(crate) struct Contact {
     /// The person's name.
@@ -169,7 +174,7 @@ pub(crate) struct Contact {
 }
 
 /// The payment of an order.
-#[derive(SimpleObject, Debug)]
+#[derive(SimpleObject, Debug, Clone)]
 #[graphql(serial)]
 pub(crate) struct Payment {
     /// Where it stands.
@@ -193,7 +198,7 @@ pub(crate) struct Payment {
 }
 
 /// A message to the customer.
-#[derive(SimpleObject, Debug)]
+#[derive(SimpleObject, Debug, Clone)]
 #[graphql(serial)]
 pub(crate) struct Notification {
     /// What became of it.
@@ -213,7 +218,7 @@ pub(crate) struct Notification {
 }
 
 /// One thing that happened to an order.
-#[derive(SimpleObject, Debug)]
+#[derive(SimpleObject, Debug, Clone)]
 #[graphql(serial)]
 pub(crate) struct TimelineEntry {
     /// What happened.
@@ -264,9 +269,11 @@ impl Receipt {
     }
 }
 
-impl From<OrderView> for Order {
+impl From<OrderView> for WholeOrder {
     fn from(view: OrderView) -> Self {
         let order = view.order;
+        let mut earlier: Vec<_> = view.timeline.into_iter().map(TimelineEntry::from).collect();
+        let timeline = earlier.split_off(earlier.len().saturating_sub(TIMELINE as usize));
         Self {
             id: view.id.to_string().into(),
             customer_id: view.customer_id.into(),
@@ -275,16 +282,23 @@ impl From<OrderView> for Order {
             currency: order.currency.code().to_owned(),
             total_minor: order.total_minor.into(),
             lines: order.lines.into_iter().map(OrderLine::from).collect(),
-            contact: Contact { name: order.contact.name, email: order.contact.email },
+            contact: order.contact.into(),
             payment_method: order.payment_method,
             note: order.note,
             placed_at: view.placed_at.into(),
             updated_at: view.updated_at.into(),
             payment: view.payment.into(),
             notifications: view.notifications.into_iter().map(Notification::from).collect(),
-            timeline: view.timeline.into_iter().map(TimelineEntry::from).collect(),
+            timeline,
+            earlier,
             receipt: Receipt(view.receipt.into()),
         }
+    }
+}
+
+impl From<comanda_schemas::Contact> for Contact {
+    fn from(comanda_schemas::Contact { name, email }: comanda_schemas::Contact) -> Self {
+        Self { name, email }
     }
 }
 

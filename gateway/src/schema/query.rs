@@ -1,12 +1,11 @@
 //! Reading orders.
 
 use async_graphql::{Context, ID, Object};
-use comanda_store::{Filter, Listing};
+use comanda_store::Filter;
 
 use super::connection::{OrderConnection, PageRequest};
 use super::inputs::OrderFilter;
-use super::outputs::Order;
-use super::{Asker, House};
+use super::{Asker, House, Order};
 use crate::auth::Principal;
 use crate::failure::Failure;
 
@@ -38,7 +37,9 @@ impl Query {
             let Ok(id) = id.parse() else { return Ok(None) };
             house.order(principal, id).await
         };
-        order.await.map(|found| found.map(Order::from)).transpose()
+        let store = &House::of(context).store;
+        let found = order.await.map(|found| found.and_then(|state| Order::single(store, state)));
+        found.transpose()
     }
 
     /// Orders, newest first. Give `first` (and `after`) or `last` (and `before`), not both.
@@ -55,12 +56,9 @@ impl Query {
     ) -> Result<OrderConnection, Failure> {
         let principal = Asker::of(context).principal()?;
         let page = PageRequest { first, after, last, before }.parse()?;
-        let Some(filter) = visible(principal, filter.unwrap_or_default()) else {
-            let orders = Vec::new();
-            return Ok(Listing { orders, has_next: false, has_previous: false }.into());
-        };
-        let listing = House::of(context).store.orders(&filter, page).await?;
-        Ok(listing.into())
+        let filter = filter.unwrap_or_default();
+        filter.check()?;
+        OrderConnection::read(&House::of(context).store, visible(principal, filter), page).await
     }
 }
 
@@ -78,6 +76,16 @@ fn visible(principal: &Principal, filter: OrderFilter) -> Option<Filter> {
     Some(Filter {
         customer_id,
         statuses: filter.status.unwrap_or_default().into_iter().map(Into::into).collect(),
+        payment_statuses: filter
+            .payment_status
+            .unwrap_or_default()
+            .into_iter()
+            .map(Into::into)
+            .collect(),
+        payment_id: filter.payment_id,
+        text: filter.text,
+        updated_after: filter.updated_after.map(|time| time.0),
+        updated_before: filter.updated_before.map(|time| time.0),
         placed_after: filter.placed_after.map(|time| time.0),
         placed_before: filter.placed_before.map(|time| time.0),
     })

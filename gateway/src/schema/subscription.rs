@@ -3,9 +3,9 @@
 use async_graphql::{ComplexObject, Context, ID, SimpleObject, Subscription as GraphQl};
 use futures_util::{Stream, StreamExt};
 
-use super::outputs::{Order, OrderEventType};
+use super::outputs::OrderEventType;
 use super::scalars::DateTime;
-use super::{Asker, House};
+use super::{Asker, House, Order};
 use crate::auth::Principal;
 use crate::failure::{Code, Failure};
 use crate::updates::{Cursor, Update, Watch};
@@ -38,7 +38,8 @@ impl OrderUpdate {
     async fn order(&self, context: &Context<'_>) -> Option<Order> {
         let house = House::of(context);
         house.wait_until_passed(std::slice::from_ref(&self.update.passed)).await.ok()?;
-        house.store.order(self.update.order_id).await.ok()?.map(Order::from)
+        let state = house.store.state(self.update.order_id).await.ok()??;
+        Order::single(&house.store, state)
     }
 }
 

@@ -38,8 +38,8 @@ impl Owners {
         let owner: Arc<str> = match event {
             AnyEvent::Order(event) => event.customer_id.as_str().into(),
             AnyEvent::Payment(_) | AnyEvent::Notification(_) | AnyEvent::Report(_) => {
-                match self.store.order(id).await? {
-                    Some(order) => order.customer_id.into(),
+                match self.store.customer_of(id).await? {
+                    Some(customer_id) => customer_id.into(),
                     None => return Ok(None),
                 }
             }

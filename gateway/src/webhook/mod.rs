@@ -6,7 +6,7 @@ mod signature;
 use comanda_producer::{self as producer, Producer};
 use comanda_schemas::headers::error_chain;
 use comanda_schemas::{Event, PaymentReport, Timestamp, TraceContext};
-use comanda_store::Store;
+use comanda_store::{Contents, Store};
 use metrics::counter;
 use quick_cache::sync::Cache;
 use secrecy::{ExposeSecret, SecretString};
@@ -164,7 +164,7 @@ impl Webhook {
     /// Whether the order store shows that the log has it. A store that does not answer shows
     /// nothing: a report that is there twice does no harm.
     async fn is_known(&self, report: &PaymentReport) -> bool {
-        match self.store.facts(report.order_id).await {
+        match self.store.facts(report.order_id, Contents::None).await {
             Ok(facts) => notice::is_known(report, &facts),
             Err(error) => {
                 warn!(error = error_chain(&error), "a report is stored without asking the store");

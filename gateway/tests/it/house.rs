@@ -176,6 +176,7 @@ impl House {
         let store = Store::open(&comanda_store::Options {
             url: format!("sqlite://{}", folder.path().join("orders.db").display()),
             max_connections: 4,
+            keyed_connections: 2,
             busy_timeout_ms: 5_000,
             statement_timeout_ms: 5_000,
             auto_migrate: true,

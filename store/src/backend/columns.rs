@@ -63,6 +63,19 @@ impl<'t> Text<'t> {
             false => Cow::Borrowed(self.0),
         }
     }
+
+    /// The text that PostgreSQL has stored as `stored`.
+    pub fn with_nul(stored: &str) -> String {
+        let mut text = String::with_capacity(stored.len());
+        let mut rest = stored.chars();
+        while let Some(next) = rest.next() {
+            text.push(match next {
+                '\\' if rest.next() == Some('0') => '\0',
+                other => other,
+            });
+        }
+        text
+    }
 }
 
 impl Type<Sqlite> for Text<'_> {
@@ -99,6 +112,7 @@ mod tests {
         let stored: Vec<_> = texts.iter().map(|text| Text(text).without_nul()).collect();
         assert_eq!(stored, ["a\\0", "a\\\\0", "a\\\\\\\\0", "a\\\\\\0", "a", "a0"]);
         for (n, text) in stored.iter().enumerate() {
+            assert_eq!(Text::with_nul(text), texts[n]);
             assert!(!text.contains('\0') && !stored[..n].contains(text), "{text}");
         }
     }

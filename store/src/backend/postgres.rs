@@ -35,8 +35,9 @@ pub(crate) async fn connect(
     within(options.patience(), connect.connect()).await.map_err(Error::Open)
 }
 
-/// The pool of the writer, then that of the readers; nothing is connected yet.
-pub(crate) fn pools(connect: PgConnectOptions, options: &Options) -> [PgPool; 2] {
+/// The pool of the writer, then those of the readers by key, of orders and of lists; nothing is
+/// connected yet.
+pub(crate) fn pools(connect: PgConnectOptions, options: &Options) -> [PgPool; 4] {
     let pool = |connections| {
         PgPoolOptions::new()
             .max_connections(connections)
@@ -57,12 +58,12 @@ pub(crate) fn pools(connect: PgConnectOptions, options: &Options) -> [PgPool; 2]
     // A projector that stands still in the middle of a batch must not keep its locks.
     let writer = connect.clone().options([("idle_in_transaction_session_timeout", limit)]);
     let readers = connect.options([("default_transaction_read_only", "on")]);
-    [
-        pool(1)
-            .after_connect(|connection, _| {
-                Box::pin(async { sqlx::query(DURABLE).execute(connection).await.map(|_| ()) })
-            })
-            .connect_lazy_with(writer),
-        pool(options.max_connections.max(1)).connect_lazy_with(readers),
-    ]
+    let writer = pool(1)
+        .after_connect(|connection, _| {
+            Box::pin(async { sqlx::query(DURABLE).execute(connection).await.map(|_| ()) })
+        })
+        .connect_lazy_with(writer);
+    let [keyed, orders, lists] =
+        options.readers().map(|count| pool(count).connect_lazy_with(readers.clone()));
+    [writer, keyed, orders, lists]
 }

@@ -23,6 +23,8 @@ pub struct Migrated {
     pub from: i64,
     /// The version now, this build's.
     pub to: i64,
+    /// Events that were copied from an older form.
+    pub copied: u64,
 }
 
 /// A connection for this purpose alone.
@@ -37,6 +39,7 @@ pub(crate) async fn ensure(
     may_migrate: bool,
     patience: Duration,
 ) -> Result<Migrated, Error> {
+    within(patience, takes_every_text(connection)).await.map_err(Error::Open)??;
     let to = newest(connection);
     let from = within(patience, version(connection)).await.doing(DOING)?;
     // Asked first, because a reader need not be allowed to create tables.
@@ -45,7 +48,17 @@ pub(crate) async fn ensure(
     } else if from != to {
         return Err(Error::Schema { found: from, wanted: to });
     }
-    Ok(Migrated { from, to })
+    Ok(Migrated { from, to, copied: 0 })
+}
+
+/// A database of another encoding refuses characters that it does not have, one order at a time.
+async fn takes_every_text(connection: &mut Connection) -> sqlx::Result<Result<(), Error>> {
+    let Either::Postgres(connection) = connection else { return Ok(Ok(())) };
+    let encoding: String = sqlx::query_scalar("SHOW server_encoding").fetch_one(connection).await?;
+    Ok(match encoding.as_str() {
+        "UTF8" => Ok(()),
+        _ => Err(Error::Encoding { encoding }),
+    })
 }
 
 fn newest(connection: &Connection) -> i64 {

@@ -40,6 +40,10 @@ pub(crate) struct Sql {
 }
 
 impl Sql {
+    pub fn is_postgres(&self) -> bool {
+        matches!(self.builder, Either::Postgres(_))
+    }
+
     pub fn push(&mut self, text: impl Display) -> &mut Self {
         match &mut self.builder {
             Either::Sqlite(builder) => _ = builder.push(text),

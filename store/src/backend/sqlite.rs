@@ -52,8 +52,9 @@ pub(crate) async fn connect(
     }
 }
 
-/// The pool of the writer, then that of the readers; nothing is connected yet.
-pub(crate) fn pools(connect: SqliteConnectOptions, options: &Options) -> [SqlitePool; 2] {
+/// The pool of the writer, then those of the readers by key, of orders and of lists; nothing is
+/// connected yet.
+pub(crate) fn pools(connect: SqliteConnectOptions, options: &Options) -> [SqlitePool; 4] {
     let pool = |connections| {
         // A connection to a file does not go away by itself; asking it each time costs as much as
         // a small query.
@@ -63,5 +64,7 @@ pub(crate) fn pools(connect: SqliteConnectOptions, options: &Options) -> [Sqlite
     // SQLite takes one writer at a time, and a queue is fairer than its lock.
     let writer = pool(1).connect_lazy_with(connect.clone());
     let readers = connect.pragma("query_only", "ON");
-    [writer, pool(options.max_connections.max(1)).connect_lazy_with(readers)]
+    let [keyed, orders, lists] =
+        options.readers().map(|count| pool(count).connect_lazy_with(readers.clone()));
+    [writer, keyed, orders, lists]
 }

@@ -1,5 +1,5 @@
 use comanda_schemas::{OrderEvent, OrderEventType, OrderId, PaymentEventType};
-use comanda_store::{Cursor, Filter, OrderStatus, OrderView, Page, Store};
+use comanda_store::{Cursor, Filter, OrderState, OrderStatus, OrderView, Page, Store};
 use proptest::prelude::*;
 
 use crate::samples::{Log, asked, result, seconds};
@@ -38,6 +38,7 @@ fn filters() -> impl Strategy<Value = Filter> {
             statuses,
             placed_after: after.map(seconds),
             placed_before: before.map(seconds),
+            ..Filter::default()
         })
 }
 
@@ -48,7 +49,7 @@ fn passes(filter: &Filter, order: &OrderView) -> bool {
         && filter.placed_before.is_none_or(|t| order.placed_at < t)
 }
 
-fn cursor(order: &OrderView) -> Cursor {
+fn cursor(order: &OrderState) -> Cursor {
     Cursor { placed_at: order.placed_at, id: order.id }
 }
 
@@ -117,8 +118,19 @@ async fn an_order_in_a_list_is_what_it_is_alone() {
         let page = Page::Forward { first: 10, after: None };
         let listing = test.store.orders(&Filter::default(), page).await.unwrap();
         assert_eq!(listing.orders.len(), 3);
-        for order in listing.orders {
-            assert_eq!(test.store.order(order.id).await.unwrap().as_ref(), Some(&order));
+        for state in listing.orders {
+            assert_eq!(test.store.state(state.id).await.unwrap().as_ref(), Some(&state));
+            let order = test.store.order(state.id).await.unwrap().unwrap();
+            let contents = test.store.contents(&[state.content, state.latest]).await.unwrap();
+            assert_eq!(
+                (order.id, order.version, order.status),
+                (state.id, state.version, state.status)
+            );
+            assert_eq!((order.customer_id, order.payment), (state.customer_id, state.payment));
+            assert_eq!((order.placed_at, order.updated_at), (state.placed_at, state.updated_at));
+            assert_eq!((order.waiting_since, order.receipt), (state.waiting_since, state.receipt));
+            assert_eq!(contents.get(&state.content), Some(&order.order));
+            assert_eq!(contents.get(&state.latest), Some(&order.latest));
         }
     }
 }

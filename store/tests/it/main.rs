@@ -1,11 +1,11 @@
 //! Tests of the store through its public face, each on real SQLite files and on a real PostgreSQL.
 
 mod apply;
-mod backfill;
 mod fold;
 mod harness;
 mod history;
 mod listing;
+mod migration;
 mod model;
 mod opening;
 mod outages;
@@ -82,6 +82,7 @@ pub fn options(url: String) -> Options {
     Options {
         url,
         max_connections: 2,
+        keyed_connections: 2,
         busy_timeout_ms: 30_000,
         statement_timeout_ms: 30_000,
         auto_migrate: true,

@@ -24,7 +24,7 @@ async fn who_waits_for_a_lock_gives_up_in_time_and_succeeds_later() {
     let test = TestStore::postgres(server).await;
     let mut other = PgConnection::connect(&test.options.url).await.unwrap();
     let mut transaction = other.begin().await.unwrap();
-    sqlx::query("SELECT pg_advisory_xact_lock('positions'::regclass::oid::int4, 0)")
+    sqlx::query("SELECT pg_advisory_xact_lock('applied_offsets'::regclass::oid::int4, 0)")
         .execute(&mut *transaction)
         .await
         .unwrap();

@@ -46,7 +46,7 @@ async fn commits_are_durable_and_idle_transactions_end_whatever_the_database_say
                  current_setting('statement_timeout'));
              RETURN NEW;
          END $$;
-         CREATE TRIGGER note BEFORE INSERT ON positions FOR EACH ROW EXECUTE FUNCTION note()"
+         CREATE TRIGGER note BEFORE INSERT ON applied_offsets FOR EACH ROW EXECUTE FUNCTION note()"
     ))
     .await;
     let options = Options { statement_timeout_ms: 7_000, ..test.options.clone() };

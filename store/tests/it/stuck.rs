@@ -1,7 +1,7 @@
 //! Orders that wait for too long.
 
 use comanda_schemas::{OrderEventType::*, PaymentEventType::*};
-use comanda_store::{Options, PaymentStatus, Store, Waiting};
+use comanda_store::{PaymentStatus, Waiting};
 
 use crate::TestStore;
 use crate::samples::{Log, asked, doubt, order_id, result, seconds};
@@ -37,24 +37,5 @@ async fn orders_that_wait_are_counted_and_listed_until_their_result_comes() {
         test.store.apply(&results.records).await.unwrap();
         assert_eq!(count(60).await, Waiting::default());
         assert_eq!(list(None, 10).await, []);
-    }
-}
-
-#[tokio::test]
-async fn a_store_of_an_older_form_knows_what_waits() {
-    for test in TestStore::each().await {
-        let mut log = Log::default();
-        test.store.apply(&log.order(asked("k-1", 1, Placed)).records).await.unwrap();
-        test.store.close().await;
-        test.execute("DROP INDEX orders_by_waiting").await;
-        test.execute("ALTER TABLE orders DROP COLUMN waiting_since").await;
-        let newest = "(SELECT max(version) FROM _sqlx_migrations)";
-        test.execute(&format!("DELETE FROM _sqlx_migrations WHERE version = {newest}")).await;
-
-        let manual = Options { auto_migrate: false, ..test.options.clone() };
-        assert!(Store::open(&manual).await.is_err());
-        let store = Store::open(&test.options).await.unwrap();
-        let waiting = Waiting { orders: 1, since: Some(seconds(10)) };
-        assert_eq!(store.count_waiting(seconds(60)).await.unwrap(), waiting);
     }
 }

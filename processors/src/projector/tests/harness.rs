@@ -94,6 +94,7 @@ impl Bench {
         let options = comanda_store::Options {
             url: self.database(),
             max_connections: 2,
+            keyed_connections: 2,
             busy_timeout_ms: 5_000,
             statement_timeout_ms: 5_000,
             auto_migrate: true,
