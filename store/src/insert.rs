@@ -1,12 +1,15 @@
 //! The statements that write rows: one parameter a value on SQLite; on PostgreSQL one a column, so
 //! that a statement stays the same whatever the number of its rows.
 
+use comanda_schemas::Timestamp;
 use sqlx::{Postgres, QueryBuilder};
 
 use crate::backend::{Either, Id, Session, Text};
 use crate::rows::{CHUNK, ContentRow, Fact};
 use crate::{Error, OrderState, Position};
-use comanda_schemas::Timestamp;
+
+/// Longest id of a payment that orders are found by, in bytes.
+const MAX_PAYMENT_ID: usize = 255;
 
 pub(crate) async fn insert_facts(session: &mut Session, facts: &[Fact]) -> Result<(), Error> {
     for chunk in facts.chunks(CHUNK) {
@@ -136,7 +139,7 @@ pub(crate) async fn upsert_states(
                         .push_bind(&state.customer_id)
                         .push_bind(state.status.as_str())
                         .push_bind(state.payment.status.as_str())
-                        .push_bind(state.payment.payment_id.as_deref())
+                        .push_bind(payment_id(state))
                         .push_bind(state.placed_at.as_micros())
                         .push_bind(state.updated_at.as_micros())
                         .push_bind(waiting(state))
@@ -146,7 +149,7 @@ pub(crate) async fn upsert_states(
                 sql.is_kept = chunk.len() == 1;
             }
             Either::Postgres(query) => {
-                let payment = |state: &OrderState| state.payment.payment_id.as_deref().map(text);
+                let payment = |state: &OrderState| payment_id(state).map(text);
                 let mut columns = query.push("SELECT * FROM UNNEST(").separated(", ");
                 columns
                     .push_bind(column(chunk, |state| state.id.as_uuid()))
@@ -175,6 +178,12 @@ pub(crate) async fn upsert_states(
         session.execute(sql, "store orders").await?;
     }
     Ok(())
+}
+
+/// The id that the order is found by. One that no provider gives is not worth an index's room, and
+/// must not keep the order out.
+fn payment_id(state: &OrderState) -> Option<&str> {
+    state.payment.payment_id.as_deref().filter(|id| id.len() <= MAX_PAYMENT_ID)
 }
 
 /// Moves the positions forward, never back. They are to be sorted.

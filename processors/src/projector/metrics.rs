@@ -4,6 +4,8 @@
 pub const RECORDS_TOTAL: &str = "comanda_projector_records_total";
 /// Records that did not decode and were skipped, by `topic` (counter).
 pub const UNDECODABLE_TOTAL: &str = "comanda_projector_undecodable_total";
+/// Records that the database refuses to store and that were skipped, by `topic` (counter).
+pub const REFUSED_TOTAL: &str = "comanda_projector_refused_total";
 /// Retries, by `cause` (`kafka`: a broker or topic that is not there; `registry`; `store`) and
 /// `topic` (counter).
 pub const RETRIES_TOTAL: &str = "comanda_projector_retries_total";

@@ -12,7 +12,8 @@ use tracing::{error, info, warn};
 
 use super::batch::{Batch, Raw};
 use super::metrics::{
-    AGE_SECONDS, APPLY_SECONDS, BATCH_RECORDS, RECORDS_TOTAL, RETRIES_TOTAL, UNDECODABLE_TOTAL,
+    AGE_SECONDS, APPLY_SECONDS, BATCH_RECORDS, RECORDS_TOTAL, REFUSED_TOTAL, RETRIES_TOTAL,
+    UNDECODABLE_TOTAL,
 };
 use super::options::Options;
 use super::service::Progress;
@@ -53,11 +54,12 @@ impl Writer {
             applied.push(Applied { at: record.at, event });
         }
         let began = Instant::now();
-        self.apply(&topic, oldest, &applied).await?;
+        let records = applied.len();
+        self.apply(&topic, oldest, applied).await?;
         histogram!(APPLY_SECONDS).record(began.elapsed());
-        histogram!(BATCH_RECORDS).record(applied.len() as f64);
-        counter!(RECORDS_TOTAL, "topic" => topic).increment(applied.len() as u64);
-        self.progress.send_modify(|progress| progress.records += applied.len() as u64);
+        histogram!(BATCH_RECORDS).record(records as f64);
+        counter!(RECORDS_TOTAL, "topic" => topic).increment(records as u64);
+        self.progress.send_modify(|progress| progress.records += records as u64);
         Ok(())
     }
 
@@ -85,20 +87,54 @@ impl Writer {
         }
     }
 
+    /// Writes a batch; a record of it that the database refuses is set aside.
+    ///
+    /// One value that the database can't take would else hold up all that comes after it. Halves of
+    /// halves are tried until the record stands alone.
     async fn apply(
         &self,
         topic: &str,
         oldest: Timestamp,
-        batch: &[Applied],
+        batch: Vec<Applied>,
     ) -> Result<(), Stopped> {
+        let mut parts = vec![batch];
+        while let Some(mut part) = parts.pop() {
+            let Err(refusal) = self.apply_part(topic, oldest, &part).await? else { continue };
+            if part.len() > 1 {
+                parts.push(part.split_off(part.len() / 2));
+            } else if let Some(record) = part.first_mut() {
+                let (partition, offset) = (record.at.partition, record.at.offset);
+                let error = headers::error_chain(&refusal);
+                error!(
+                    topic,
+                    partition, offset, error, "record skipped: the order store refuses it"
+                );
+                counter!(REFUSED_TOTAL, "topic" => topic.to_owned()).increment(1);
+                record.event = None;
+            }
+            parts.push(part);
+        }
+        Ok(())
+    }
+
+    /// Writes records as soon as the store takes them; `Err` where it refuses what they say.
+    async fn apply_part(
+        &self,
+        topic: &str,
+        oldest: Timestamp,
+        part: &[Applied],
+    ) -> Result<Result<(), comanda_store::Error>, Stopped> {
         let age = gauge!(AGE_SECONDS, "topic" => topic.to_owned());
         let mut backoff = self.options.backoff();
         loop {
-            let outcome = self.store.apply(batch).await;
+            let outcome = self.store.apply(part).await;
             age.set(Timestamp::now().since(oldest).as_secs_f64());
-            let Err(failure) = outcome else { return Ok(()) };
+            let Err(failure) = outcome else { return Ok(Ok(())) };
+            if failure.is_refusal() && part.iter().any(|record| record.event.is_some()) {
+                return Ok(Err(failure));
+            }
             let error = headers::error_chain(&failure);
-            error!(topic, records = batch.len(), error, "order store failed, trying again");
+            error!(topic, records = part.len(), error, "order store failed, trying again");
             counter!(RETRIES_TOTAL, "cause" => "store", "topic" => topic.to_owned()).increment(1);
             self.pause(backoff.next_wait()).await?;
         }

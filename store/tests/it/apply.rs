@@ -200,3 +200,22 @@ async fn any_text_that_an_event_can_hold_is_stored_and_found() {
         }
     }
 }
+
+/// PostgreSQL has no room for such a customer in an index; SQLite takes everything.
+#[tokio::test]
+async fn what_can_never_be_stored_is_told_from_what_fails() {
+    for test in TestStore::each().await {
+        let mut large = asked("k-1", 1, OrderEventType::Placed);
+        // PostgreSQL compresses what repeats itself.
+        large.customer_id = (0..2_000).map(|n| format!("{:x}", n * 7_919 % 4_093)).collect();
+        let mut log = Log::default();
+        let refused = test.store.apply(&log.order(large).records).await;
+        let is_postgres = !test.options.url.starts_with("sqlite:");
+        assert_eq!(refused.as_ref().is_err_and(Error::is_refusal), is_postgres, "{refused:?}");
+        test.execute("ALTER TABLE applied_offsets RENAME TO gone").await;
+        let mut log = Log::default();
+        log.order(asked("k-2", 1, OrderEventType::Placed));
+        let failed = test.store.apply(&log.records).await.unwrap_err();
+        assert!(!failed.is_refusal(), "{failed:?}");
+    }
+}

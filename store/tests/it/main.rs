@@ -5,6 +5,7 @@ mod fold;
 mod harness;
 mod history;
 mod listing;
+mod measure;
 mod migration;
 mod model;
 mod opening;

@@ -112,3 +112,22 @@ async fn a_schema_of_a_newer_build_is_refused_and_left_alone() {
         assert!(matches!(Store::migrate(&test.options).await, Err(Error::Schema { .. })));
     }
 }
+
+#[tokio::test]
+async fn a_database_that_does_not_take_every_text_is_refused() {
+    let Some(server) = harness::postgres::shared().await else { return };
+    let url = server.create_database().await;
+    let (server_url, name) = url.rsplit_once('/').unwrap();
+    let latin = format!("{name}_latin");
+    let create = format!("CREATE DATABASE {latin} ENCODING 'LATIN1' TEMPLATE template0");
+    crate::execute(&url, &create).await;
+    let options = options(format!("{server_url}/{latin}"));
+    for refused in [Store::open(&options).await.err(), Store::migrate(&options).await.err()] {
+        let Some(error) = refused else { panic!("it is opened") };
+        assert!(
+            matches!(&error, Error::Encoding { encoding } if encoding == "LATIN1"),
+            "{error:?}"
+        );
+        assert!(!error.is_passing());
+    }
+}

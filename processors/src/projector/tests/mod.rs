@@ -12,7 +12,7 @@ use wiremock::{Mock, ResponseTemplate};
 
 use self::harness::{Bench, eventually, kafka, metric, options, paid, placed, retries};
 use super::Options;
-use super::metrics::{AGE_SECONDS, LAG_RECORDS, UNDECODABLE_TOTAL};
+use super::metrics::{AGE_SECONDS, LAG_RECORDS, REFUSED_TOTAL, UNDECODABLE_TOTAL};
 
 async fn status(store: &Store, id: OrderId) -> Option<OrderStatus> {
     store.order(id).await.unwrap().map(|order| order.status)
@@ -89,6 +89,34 @@ async fn it_goes_on_exactly_where_the_store_stands() {
     running.stop().await.unwrap();
 }
 
+/// What a database can refuse differs; a trigger stands for all of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_the_database_refuses_holds_up_no_other() {
+    let bench = Bench::ready("refused").await;
+    let store = bench.store().await;
+    let orders: Vec<_> = (0..20).map(|n| placed(&format!("k-{n}"))).collect();
+    let bad = orders[7].order_id;
+    let mut database = SqliteConnection::connect(&bench.database()).await.unwrap();
+    let refuse = format!(
+        "CREATE TRIGGER refuse BEFORE INSERT ON facts WHEN new.order_id = '{bad}' \
+         BEGIN SELECT RAISE(ABORT, 'does not fit'); END"
+    );
+    sqlx::query(sqlx::AssertSqlSafe(refuse)).execute(&mut database).await.unwrap();
+    let mut last = 0;
+    for order in &orders {
+        let value = comanda_schemas::Encoder::new(1).encode(order).unwrap();
+        last = bench.produce(Topic::Orders, 0, &value).await;
+    }
+    let running = bench.project(options()).await;
+    eventually("all are passed", async || store.passed(&bench.orders(), 0, last).await.unwrap())
+        .await;
+    for order in &orders {
+        assert_eq!(shows(&store, order).await, order.order_id != bad);
+    }
+    assert_eq!(metric(REFUSED_TOTAL, &bench.orders()), Some(1.0));
+    running.stop().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn records_that_are_no_events_are_counted_and_passed_over() {
     let bench = Bench::ready("garbage").await;
@@ -145,7 +173,7 @@ async fn a_store_that_fails_delays_records_and_loses_none() {
     eventually("the service caught up", async || running.handle.caught_up()).await;
 
     let mut database = SqliteConnection::connect(&bench.database()).await.unwrap();
-    sqlx::query("ALTER TABLE orders RENAME TO gone").execute(&mut database).await.unwrap();
+    sqlx::query("ALTER TABLE order_states RENAME TO gone").execute(&mut database).await.unwrap();
     let orders: Vec<_> = (0..60).map(|n| placed(&format!("k-{n}"))).collect();
     for order in &orders {
         bench.publish(order).await;
@@ -154,7 +182,7 @@ async fn a_store_that_fails_delays_records_and_loses_none() {
     let age = metric(AGE_SECONDS, &topic).unwrap();
     eventually("the age grows", async || metric(AGE_SECONDS, &topic) > Some(age)).await;
 
-    sqlx::query("ALTER TABLE gone RENAME TO orders").execute(&mut database).await.unwrap();
+    sqlx::query("ALTER TABLE gone RENAME TO order_states").execute(&mut database).await.unwrap();
     for order in &orders {
         eventually("each order is shown", || shows(&store, order)).await;
     }
@@ -228,7 +256,7 @@ async fn it_stops_when_asked_though_the_store_does_not_say_where_to_go_on() {
     let bench = Bench::ready("nowhere").await;
     let running = bench.project(options()).await;
     let mut database = SqliteConnection::connect(&bench.database()).await.unwrap();
-    sqlx::query("ALTER TABLE positions RENAME TO gone").execute(&mut database).await.unwrap();
+    sqlx::query("ALTER TABLE applied_offsets RENAME TO gone").execute(&mut database).await.unwrap();
     let asked = async || retries("store", &bench.orders()) > 0.0;
     eventually("the store was asked again", asked).await;
     assert!(!running.handle.caught_up());
