@@ -13,6 +13,9 @@ use crate::{Cursor, Error, Filter, MAX_SEARCH, OrderStatus, PaymentStatus};
 /// What a failed query was for.
 const DOING: &str = "find orders";
 
+/// Writes a condition.
+type Condition<'s> = Box<dyn Fn(&mut Sql) + 's>;
+
 /// Which way to walk through the list, which runs from the newest to the oldest.
 #[derive(Clone, Copy)]
 pub(crate) enum Direction {
@@ -191,7 +194,7 @@ impl<'f> Search<'f> {
                 sql.push(column).push(" = ").bind(value);
             }
         };
-        let mut parts: Vec<Box<dyn Fn(&mut Sql) + '_>> = match &self.source {
+        let mut parts: Vec<Condition<'_>> = match &self.source {
             Source::Payment(id) => vec![Box::new(|sql| {
                 sql.push("payment_id = ").bind(Text(id));
             })],

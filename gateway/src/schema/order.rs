@@ -32,9 +32,11 @@ pub(crate) struct Siblings {
     content_ids: Vec<Uuid>,
     contents: OnceCell<HashMap<Uuid, comanda_schemas::Order>>,
     notifications: OnceCell<HashMap<OrderId, Vec<comanda_store::NotificationView>>>,
-    timelines: Mutex<HashMap<(u32, Option<Uuid>), Arc<Timelines>>>,
+    timelines: Mutex<TimelineParts>,
 }
 
+/// Parts of the timelines, by what is asked for.
+type TimelineParts = HashMap<(u32, Option<Uuid>), Arc<Timelines>>;
 type Timelines = OnceCell<HashMap<OrderId, Vec<comanda_store::TimelineEntry>>>;
 
 impl Order {

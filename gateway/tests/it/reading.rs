@@ -133,3 +133,104 @@ async fn fields_come_in_the_order_they_are_asked_for() -> Result<()> {
     assert!(places.is_sorted(), "{text}");
     Ok(())
 }
+
+const SEARCH: &str = "query($first: Int, $after: String, $filter: OrderFilter) {
+    orders(first: $first, after: $after, filter: $filter) {
+        totalCount nodes { id lines { sku } note payment { status }
+            timeline { type eventId } notifications { status } }
+        pageInfo { hasNextPage endCursor } } }";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn orders_are_found_by_payment_text_and_time_and_counted() -> Result<()> {
+    let house = House::open().await?;
+    let _projector = house.projector().await?;
+    let mut placed = Vec::new();
+    for note in ["Without ONIONS", "extra olives"] {
+        let mut input = order("ana", None);
+        input["note"] = json!(note);
+        let (id, token) = house.placed(ANA, input).await?;
+        house.data(ANA, READ, json!({ "id": id, "receipt": token })).await?;
+        placed.insert(0, id);
+    }
+    let find = async |key: &'static str, filter: Value| -> Result<(Vec<String>, Value)> {
+        let page = house.data(key, SEARCH, json!({ "filter": filter })).await?;
+        let nodes = page["orders"]["nodes"].as_array().unwrap();
+        let ids = nodes.iter().map(|n| n["id"].as_str().unwrap().to_owned()).collect();
+        Ok((ids, page["orders"]["totalCount"].clone()))
+    };
+    let all = (placed.clone(), json!(2));
+    let second = (vec![placed[1].clone()], json!(1));
+    let none = (Vec::new(), json!(0));
+    for key in [ANA, OPERATOR] {
+        assert_eq!(find(key, json!({})).await?, all);
+        assert_eq!(find(key, json!({ "text": "onions" })).await?, second);
+        assert_eq!(find(key, json!({ "text": "ANA@example" })).await?, all);
+        assert_eq!(find(key, json!({ "paymentStatus": ["PENDING", "UNKNOWN"] })).await?, all);
+        assert_eq!(find(key, json!({ "paymentStatus": ["FAILED"] })).await?, none);
+        assert_eq!(find(key, json!({ "paymentId": "pi_none" })).await?, none);
+        assert_eq!(find(key, json!({ "updatedAfter": "2020-01-01T00:00:00Z" })).await?, all);
+        assert_eq!(find(key, json!({ "updatedBefore": "2020-01-01T00:00:00Z" })).await?, none);
+    }
+    assert_eq!(find(BOB, json!({ "text": "onions" })).await?, none, "another's order");
+    assert_eq!(find(BOB, json!({ "customerId": "ana" })).await?, none);
+
+    let page = house.data(ANA, SEARCH, json!({ "first": 2 })).await?;
+    for node in page["orders"]["nodes"].as_array().unwrap() {
+        assert!(node["lines"][0]["sku"].is_string() && node["note"].is_string(), "{node}");
+        assert_eq!(node["timeline"][0]["type"], "ORDER_PLACED");
+        assert_eq!(node["notifications"], json!([]));
+    }
+    for wrong in [json!({ "text": "" }), json!({ "text": "x".repeat(101) })] {
+        let variables = json!({ "filter": wrong });
+        let (_, answer) = house.ask(Some(ANA), SEARCH, variables).await?;
+        assert_eq!(code(&answer), "BAD_USER_INPUT");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_timeline_is_read_backwards_in_parts() -> Result<()> {
+    let house = House::open().await?;
+    let _projector = house.projector().await?;
+    let (id, mut token) = house.placed(ANA, order("ana", None)).await?;
+    for n in 0..4 {
+        let update = "mutation($id: ID!, $note: String, $receipt: String) {
+            updateOrder(input: { orderId: $id, note: $note, receipt: $receipt }) {
+                receipt { token } errors { code }
+                order { timeline(last: 1) { type version } } } }";
+        let variables = json!({ "id": id, "note": format!("note {n}"), "receipt": token });
+        let changed = house.data(ANA, update, variables).await?;
+        assert_eq!(changed["updateOrder"]["errors"], json!([]));
+        let entries = &changed["updateOrder"]["order"]["timeline"];
+        assert_eq!(*entries, json!([{ "type": "ORDER_UPDATED", "version": n + 2 }]));
+        token = changed["updateOrder"]["receipt"]["token"].as_str().unwrap().to_owned();
+    }
+    let read = "query($id: ID!, $receipt: String, $last: Int, $before: ID) {
+        order(id: $id, receipt: $receipt) {
+            all: timeline { eventId } part: timeline(last: $last, before: $before) {
+                eventId version } } }";
+    let ask = async |last: Option<i32>, before: &Value| {
+        let variables = json!({ "id": id, "receipt": token, "last": last, "before": before });
+        house.data(ANA, read, variables).await
+    };
+    let whole = ask(None, &Value::Null).await?;
+    let all = whole["order"]["all"].as_array().unwrap().clone();
+    assert_eq!(all.len(), 5);
+    let (mut seen, mut before) = (Vec::new(), Value::Null);
+    loop {
+        let page = ask(Some(2), &before).await?;
+        let part = page["order"]["part"].as_array().unwrap().clone();
+        let Some(first) = part.first() else { break };
+        before = first["eventId"].clone();
+        seen = [part.iter().map(|e| json!({ "eventId": e["eventId"] })).collect(), seen].concat();
+    }
+    assert_eq!(seen, all);
+    let foreign = json!("00000000-0000-0000-0000-000000000000");
+    assert_eq!(ask(Some(2), &foreign).await?["order"]["part"], json!([]));
+    for (last, before) in [(Some(101), Value::Null), (Some(-1), Value::Null), (None, json!("x"))] {
+        let variables = json!({ "id": id, "last": last, "before": before });
+        let (_, answer) = house.ask(Some(ANA), read, variables).await?;
+        assert_eq!(code(&answer), "BAD_USER_INPUT", "{last:?} {before}");
+    }
+    Ok(())
+}

@@ -1,6 +1,7 @@
 //! From the first form of the store, as the build at b7fc618 wrote it, to this one's.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use comanda_schemas::{OrderEvent, OrderEventType, OrderId, Timestamp};
 use comanda_store::{AnyEvent, Contents, Error, Options, Scope, Store, StoredEvent, fold};
@@ -74,8 +75,8 @@ async fn has_all(test: &TestStore, store: &Store) {
     let mut facts: HashMap<OrderId, Vec<StoredEvent>> = HashMap::new();
     for (id, payload, offset, _) in events {
         let id: OrderId = id.parse().unwrap();
-        if !facts.contains_key(&id) {
-            facts.insert(id, store.facts(id, Contents::All).await.unwrap());
+        if let Entry::Vacant(entry) = facts.entry(id) {
+            entry.insert(store.facts(id, Contents::All).await.unwrap());
         }
         let wanted: Value = serde_json::from_str(&payload).unwrap();
         let is_there = facts[&id].iter().any(|fact| json(&fact.event) == wanted);
