@@ -8,7 +8,7 @@ use serde::Deserialize;
 use crate::auth::{ApiKey, JwtOptions, Keys};
 use crate::budget::Bounds;
 use crate::http::{Cors, ForwardedHeader, Proxies};
-use crate::{Audience, Error, WebhookOptions, limits};
+use crate::{Audience, Error, WebhookOptions, syntax};
 
 /// Highest rate that can be told apart from none.
 const MAX_RATE: u32 = 1_000_000;
@@ -212,8 +212,8 @@ impl Options {
                 return refuse(burst_key, &format!("must be at least {least}, or {rate_key} 0"));
             }
         }
-        if self.max_depth as usize > limits::MAX_NESTING {
-            return refuse("max_depth", &format!("must be at most {}", limits::MAX_NESTING));
+        if self.max_depth as usize > syntax::MAX_NESTING {
+            return refuse("max_depth", &format!("must be at most {}", syntax::MAX_NESTING));
         }
         if self.ad_hoc_documents != Audience::Everybody && self.persisted_documents.is_empty() {
             return refuse("ad_hoc_documents", "can be limited only with persisted_documents");

@@ -1,5 +1,6 @@
 //! From a request to its answer, whatever transport it came by.
 
+use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,18 +8,17 @@ use std::time::{Duration, Instant};
 use async_graphql::parser::types::{
     DocumentOperations, ExecutableDocument, OperationDefinition, OperationType,
 };
-use async_graphql::{PathSegment, Request, Response, ServerError, Value};
+use async_graphql::{PathSegment, Pos, Positioned, Request, Response, ServerError, Value};
 use futures_util::{FutureExt, Stream, StreamExt};
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use serde::Serialize;
-use serde_json::value::RawValue;
 use tokio::time::timeout;
 use tracing::error;
 
 use crate::Options;
 use crate::auth::Caller;
 use crate::config::millis;
-use crate::documents::Documents;
+use crate::documents::{Documents, Workers, arrange};
 use crate::failure::{Code, Failure, RETRY_AFTER_SECONDS, extensions};
 use crate::introspection::{self, Audience};
 use crate::limits::Limits;
@@ -29,11 +29,19 @@ use crate::schema::{self, Asker, House, Schema};
 
 /// Most errors in one answer.
 const MAX_ERRORS: usize = 50;
+/// Longest message of async-graphql's that is sent, in bytes. Some repeat names.
+const MAX_MESSAGE: usize = 1_000;
+/// Longest document, and longest variables, that are looked at by the thread that serves the
+/// request, in bytes.
+const LIGHT_DOCUMENT: usize = 4 << 10;
+const LIGHT_VARIABLES: usize = 32 << 10;
 
 /// A request that is valid and within the limits.
 pub(crate) struct Prepared {
     pub operation: OperationType,
     request: Request,
+    /// What is executed.
+    collected: Arc<OperationDefinition>,
 }
 
 /// An answer, as every transport sends it.
@@ -52,6 +60,7 @@ pub(crate) struct Executor {
     schema: Schema,
     house: Arc<House>,
     documents: Arc<Documents>,
+    workers: Arc<Workers>,
     limits: Limits,
     introspection: Audience,
     /// The longest that a query or mutation may take.
@@ -86,6 +95,7 @@ impl Executor {
             schema: schema::build(house.clone()),
             house,
             documents: Arc::new(documents),
+            workers: Arc::new(Workers::start()),
             limits: Limits::of(options),
             introspection: options.introspection,
             deadline: millis(options.request_timeout_ms),
@@ -94,7 +104,7 @@ impl Executor {
     }
 
     /// The request as one that has a plan; `None` where it has none, or something is wrong with it.
-    pub fn plan(&self, wire: Wire<&RawValue>, caller: &Caller) -> Option<Planned> {
+    pub fn plan(&self, wire: Wire<'_>, caller: &Caller) -> Option<Planned> {
         let (wanted, operation_name, variables) = wire.parts().ok()?;
         let document = self.documents.with_plan(&wanted, caller)?;
         let name = operation_name.as_deref();
@@ -117,12 +127,31 @@ impl Executor {
         Err(failed.counted("mutation"))
     }
 
-    /// Finds the document and its operation, and validates them with the variables.
-    pub fn prepare(&self, params: Params, caller: &Caller) -> Result<Prepared, Answer> {
-        let Params { document, operation_name, mut variables } = params;
+    /// Finds the document and its operation, and validates them with the variables. What may take
+    /// long is done by [`Workers`].
+    pub async fn prepare(&self, params: Params, caller: &Caller) -> Result<Prepared, Answer> {
+        if !self.is_heavy(&params) {
+            return self.prepare_here(params, caller);
+        }
+        let (executor, caller) = (self.clone(), caller.clone());
+        let work = move || executor.prepare_here(params, &caller);
+        self.workers.run(work).await.unwrap_or_else(|failure| Err(Answer::from(failure)))
+    }
+
+    /// Whether it may take more than a few milliseconds to prepare the request.
+    fn is_heavy(&self, params: &Params) -> bool {
+        let variables = params.variables.as_ref().map_or(0, |json| json.get().len());
+        let text = params.document.text().filter(|text| text.len() > LIGHT_DOCUMENT);
+        variables > LIGHT_VARIABLES || text.is_some_and(|text| !self.documents.knows(text))
+    }
+
+    /// The same on this very thread.
+    pub fn prepare_here(&self, params: Params, caller: &Caller) -> Result<Prepared, Answer> {
+        let Params { document, operation_name, variables } = params;
         let refuse = |errors| Answer::refused(errors, Code::ParseFailed).counted("none");
         let refuse_one = |failure: Failure| refuse(vec![failure.into_server_error()]);
-        self.limits.check_variables(&variables).map_err(refuse_one)?;
+        let variables = variables.map(|json| self.limits.read_variables(&json)).transpose();
+        let mut variables = variables.map_err(refuse_one)?.unwrap_or_default();
         let found = self.documents.find(&document, caller).map_err(|error| refuse(vec![error]))?;
         let may_look = self.introspection.includes(caller);
         if found.document.introspects && !may_look {
@@ -137,18 +166,20 @@ impl Executor {
             }
             Answer::refused(errors, Code::ValidationFailed).counted(name(operation.ty))
         })?;
+        let name = operation_name.as_deref();
+        let collected = found.document.executable(name, operation, &variables);
         let operation = operation.ty;
         let mut request = Request::new("").variables(variables);
-        request.operation_name = operation_name;
-        request.set_parsed_query(parsed.clone());
-        Ok(Prepared { operation, request })
+        request.set_parsed_query(alone(&collected));
+        Ok(Prepared { operation, request, collected })
     }
 
     /// Answers a query or mutation.
     pub async fn execute(&self, prepared: Prepared, asker: Asker) -> Answer {
-        let operation = prepared.operation;
-        let executing = self.schema.execute(prepared.request.data(asker));
-        let answer = self.in_time(operation, executing).await.map(Answer::from);
+        let Prepared { operation, request, collected } = prepared;
+        let executing = self.schema.execute(request.data(asker));
+        let answer = self.in_time(operation, executing).await;
+        let answer = answer.map(|response| Answer::of(response, &collected));
         answer.unwrap_or_else(|failed| failed).counted(name(operation))
     }
 
@@ -176,8 +207,10 @@ impl Executor {
         prepared: Prepared,
         asker: Asker,
     ) -> impl Stream<Item = Answer> + Send + use<> {
-        let operation = name(prepared.operation);
-        let answers = self.schema.execute_stream(prepared.request.data(asker)).map(Answer::from);
+        let Prepared { operation, request, collected } = prepared;
+        let operation = name(operation);
+        let answers = self.schema.execute_stream(request.data(asker));
+        let answers = answers.map(move |response| Answer::of(response, &collected));
         let answers = AssertUnwindSafe(answers).catch_unwind();
         let answers = answers.map(|answer| answer.unwrap_or_else(|_| Answer::panicked()));
         answers.enumerate().map(move |(n, answer)| {
@@ -185,6 +218,13 @@ impl Executor {
             if n == 0 { answer.counted(operation) } else { answer }
         })
     }
+}
+
+/// A document with this operation alone.
+pub(crate) fn alone(operation: &OperationDefinition) -> ExecutableDocument {
+    let operation = Positioned::new(operation.clone(), Pos::default());
+    let operations = DocumentOperations::Single(operation);
+    ExecutableDocument { operations, fragments: HashMap::new() }
 }
 
 /// The operation that is to be executed.
@@ -221,6 +261,15 @@ pub(crate) fn name(operation: OperationType) -> &'static str {
 }
 
 impl Answer {
+    /// The answer to an operation.
+    fn of(response: Response, operation: &OperationDefinition) -> Self {
+        let mut answer = Self::from(response);
+        if let Some(data) = &mut answer.data {
+            arrange(&operation.selection_set.node, data);
+        }
+        answer
+    }
+
     /// Nothing was executed. Errors that don't say what they are, are `code`.
     fn refused(mut errors: Vec<ServerError>, code: Code) -> Self {
         errors.truncate(MAX_ERRORS);
@@ -282,6 +331,8 @@ fn ensure_code(error: &mut ServerError, otherwise: Code) {
         let code = if is_limit(&error.message) { Code::LimitExceeded } else { otherwise };
         error.extensions = Some(extensions(code));
         error.message = without_value(&error.message);
+        let end = error.message.floor_char_boundary(MAX_MESSAGE);
+        error.message.truncate(end);
     }
 }
 

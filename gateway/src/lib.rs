@@ -39,6 +39,7 @@ mod samples;
 mod schema;
 mod server;
 mod service;
+mod syntax;
 mod updates;
 mod webhook;
 mod ws;

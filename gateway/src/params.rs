@@ -1,17 +1,18 @@
 //! The parameters of a GraphQL request, strictly by their types.
 
-use async_graphql::Variables;
 use serde::{Deserialize, Deserializer};
 use serde_json::error::Category;
-use serde_json::{Map, Value};
+use serde_json::value::RawValue;
+
+use crate::syntax::MAX_NAME;
 
 /// The parameters of a request, of the right types.
-#[derive(Debug, Deserialize)]
-#[serde(try_from = "Wire")]
+#[derive(Debug)]
 pub(crate) struct Params {
     pub document: Wanted,
     pub operation_name: Option<String>,
-    pub variables: Variables,
+    /// An object, as it came. It is read where the limits are known.
+    pub variables: Option<Box<RawValue>>,
 }
 
 /// How a request says which document it wants.
@@ -27,6 +28,16 @@ pub(crate) enum Wanted {
     Named { text: String, hash: String },
 }
 
+impl Wanted {
+    /// The text of the document, where it was sent.
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) | Self::Named { text, .. } => Some(text),
+            Self::Id(_) => None,
+        }
+    }
+}
+
 /// What is wrong with JSON that should have been a request, or a message, without its values.
 pub(crate) fn problem(error: &serde_json::Error, expected: &str) -> String {
     let (line, column) = (error.line(), error.column());
@@ -38,29 +49,33 @@ pub(crate) fn problem(error: &serde_json::Error, expected: &str) -> String {
     }
 }
 
-/// A JSON object with the parameters. Others than these are ignored.
+/// A JSON object with the parameters. Others than these are ignored. Null is as good as nothing.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Wire<'b> {
+    pub query: Option<String>,
+    pub document_id: Option<String>,
+    pub operation_name: Option<String>,
+    #[serde(borrow, default, deserialize_with = "object")]
+    pub variables: Option<&'b RawValue>,
+    #[serde(borrow, default, deserialize_with = "object")]
+    pub extensions: Option<&'b RawValue>,
+}
+
+/// An object, which is not looked into.
+pub(crate) fn object<'b, D: Deserializer<'b>>(from: D) -> Result<Option<&'b RawValue>, D::Error> {
+    let value = Option::<&RawValue>::deserialize(from)?;
+    if value.is_some_and(|value| !value.get().starts_with('{')) {
+        return Err(serde::de::Error::custom("an object is expected"));
+    }
+    Ok(value)
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Wire<V = Variables> {
-    /// Absent or text, never null: that is a client's mistake.
-    #[serde(default = "absent", deserialize_with = "text")]
-    pub query: Option<String>,
-    #[serde(default = "absent")]
-    pub document_id: Option<String>,
-    #[serde(default = "absent")]
-    pub operation_name: Option<String>,
-    #[serde(default = "absent")]
-    pub variables: Option<V>,
-    #[serde(default = "absent")]
-    pub extensions: Option<Map<String, Value>>,
-}
-
-fn absent<T>() -> Option<T> {
-    None
-}
-
-fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    String::deserialize(deserializer).map(Some)
+struct Extensions<'b> {
+    #[serde(borrow)]
+    persisted_query: Option<&'b RawValue>,
 }
 
 /// Apollo's protocol for automatic persisted queries.
@@ -72,19 +87,23 @@ struct PersistedQuery {
 }
 
 /// The hash of `persistedQuery`, where there is one.
-fn hash(extensions: Option<Map<String, Value>>) -> Result<Option<String>, &'static str> {
-    match extensions.and_then(|mut all| all.remove("persistedQuery")) {
-        None | Some(Value::Null) => Ok(None),
-        Some(value) => match PersistedQuery::deserialize(value) {
-            Ok(query) if query.version == 1 => Ok(Some(query.sha256_hash)),
-            _ => Err("persistedQuery has to have version 1 and a sha256Hash"),
-        },
+fn hash(extensions: Option<&RawValue>) -> Result<Option<String>, &'static str> {
+    const WRONG: &str = "persistedQuery has to have version 1 and a sha256Hash";
+    let Some(extensions) = extensions else { return Ok(None) };
+    let extensions: Extensions = serde_json::from_str(extensions.get()).map_err(|_| WRONG)?;
+    let Some(query) = extensions.persisted_query else { return Ok(None) };
+    // Of a list, serde would take the first for the version.
+    match serde_json::from_str(query.get()) {
+        Ok(PersistedQuery { version: 1, sha256_hash }) if query.get().starts_with('{') => {
+            Ok(Some(sha256_hash))
+        }
+        _ => Err(WRONG),
     }
 }
 
-impl<V> Wire<V> {
+impl<'b> Wire<'b> {
     /// The document that is wanted, the name of its operation, and the variables.
-    pub fn parts(self) -> Result<(Wanted, Option<String>, Option<V>), &'static str> {
+    pub fn parts(self) -> Result<(Wanted, Option<String>, Option<&'b RawValue>), &'static str> {
         let Self { query, document_id, operation_name, variables, extensions } = self;
         let document = match (query, hash(extensions)?, document_id) {
             (Some(text), Some(hash), _) => Wanted::Named { text, hash },
@@ -92,15 +111,30 @@ impl<V> Wire<V> {
             (None, _, Some(id)) | (None, Some(id), None) => Wanted::Id(id),
             (None, None, None) => return Err("neither a query nor what it is known by"),
         };
+        // No operation has a name without letters: an empty one asks for none.
+        let operation_name = operation_name.filter(|name| !name.is_empty());
+        if operation_name.as_ref().is_some_and(|name| name.len() > MAX_NAME) {
+            return Err("operationName is longer than a name can be");
+        }
         Ok((document, operation_name, variables))
     }
 }
 
-impl TryFrom<Wire> for Params {
+impl TryFrom<Wire<'_>> for Params {
     type Error = &'static str;
 
-    fn try_from(wire: Wire) -> Result<Self, Self::Error> {
+    fn try_from(wire: Wire<'_>) -> Result<Self, Self::Error> {
         let (document, operation_name, variables) = wire.parts()?;
-        Ok(Self { document, operation_name, variables: variables.unwrap_or_default() })
+        Ok(Self { document, operation_name, variables: variables.map(RawValue::to_owned) })
+    }
+}
+
+impl<'b> Params {
+    /// From the JSON of a request. What is wrong is told by its place or its name.
+    pub fn read(json: &'b [u8]) -> Result<Self, String> {
+        let expected = "an object with query or documentId (text) or the extension persistedQuery, \
+                        and perhaps operationName (text), variables and extensions (objects)";
+        let wire: Wire = serde_json::from_slice(json).map_err(|e| problem(&e, expected))?;
+        Self::try_from(wire).map_err(str::to_owned)
     }
 }

@@ -60,7 +60,7 @@ impl Service {
     pub async fn build(options: Options, parts: Parts) -> Result<Self, Error> {
         options.validate()?;
         let auth = Auth::open(&options).await?;
-        let documents = Documents::new(&options, limits(&options))?;
+        let documents = Documents::new(&options)?;
         let cors = Arc::new(Cors::parse(&options.cors_origins)?);
         let edge = Edge::new(&options, cors.clone())?;
         let failed = |source| Error::Bind { addr: options.listen, source };

@@ -5,11 +5,13 @@
 //! here, that rule accepts. What is not accepted may still be right: the validator decides, and
 //! has the words for what is wrong.
 
+use std::collections::HashMap;
+
 use async_graphql::parser::types::{
     Directive, ExecutableDocument, Field, OperationType, Selection, SelectionSet,
 };
 use async_graphql::registry::{MetaType, MetaTypeName, Registry};
-use async_graphql::{Positioned, Value, Variables};
+use async_graphql::{Name, Positioned, Value, Variables};
 use async_graphql_value::Value as Literal;
 
 /// Type of the argument `if` of `@skip` and `@include`.
@@ -22,6 +24,8 @@ pub(super) struct Arguments {
     typed: Vec<(Literal, String)>,
     /// Whether the type of one is not known.
     has_unknown: bool,
+    /// How often each variable is used.
+    uses: HashMap<Name, usize>,
 }
 
 impl Arguments {
@@ -43,6 +47,11 @@ impl Arguments {
             found.add_selections(&operation.node.selection_set.node, root, registry);
         }
         found
+    }
+
+    /// How often the document uses a variable.
+    pub fn uses(&self, variable: &Name) -> usize {
+        self.uses.get(variable).copied().unwrap_or_default()
     }
 
     /// Whether the variables are certainly of the right types.
@@ -104,20 +113,25 @@ impl Arguments {
     }
 
     fn add(&mut self, value: &Literal, expected: Option<&str>) {
+        let mut has_variables = false;
+        each_variable(value, &mut |name| {
+            has_variables = true;
+            *self.uses.entry(name.clone()).or_default() += 1;
+        });
         match expected {
-            _ if !has_variables(value) => {}
+            _ if !has_variables => {}
             Some(expected) => self.typed.push((value.clone(), expected.to_owned())),
             None => self.has_unknown = true,
         }
     }
 }
 
-fn has_variables(value: &Literal) -> bool {
+fn each_variable(value: &Literal, found: &mut impl FnMut(&Name)) {
     match value {
-        Literal::Variable(_) => true,
-        Literal::List(items) => items.iter().any(has_variables),
-        Literal::Object(fields) => fields.values().any(has_variables),
-        _ => false,
+        Literal::Variable(name) => found(name),
+        Literal::List(items) => items.iter().for_each(|item| each_variable(item, found)),
+        Literal::Object(fields) => fields.values().for_each(|field| each_variable(field, found)),
+        _ => {}
     }
 }
 

@@ -1,7 +1,7 @@
 //! Documents: parsed and validated once, however often they are sent.
 //!
-//! A document enters the [`cache`] once async-graphql's validator has passed it. All its rules
-//! hold from then on, whatever the variables, but for two things: [`arguments`] checks the values
+//! A document enters the [`cache`] once [`rules`] and async-graphql's validator have passed it. All
+//! its rules hold from then on, whatever the variables, but for two things: [`arguments`] checks the values
 //! of variables for each request, and asks the validator again where it is not sure; complexity
 //! and depth are computed for each request by the schema that executes it. So a request is
 //! answered in the same way whether its document was known or not. What is not valid is not kept:
@@ -10,32 +10,40 @@
 mod arguments;
 mod cache;
 mod coercion;
+mod collection;
 mod listed;
 mod persisted;
+mod rules;
+mod typename;
 mod validator;
+mod workers;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use async_graphql::parser::parse_query;
 use async_graphql::parser::types::{ExecutableDocument, OperationDefinition};
 use async_graphql::registry::Registry;
-use async_graphql::{ServerError, Variables};
+use async_graphql::{Name, Positioned, ServerError, Variables};
 use metrics::{Counter, counter};
 
 use self::arguments::Arguments;
 use self::cache::Cache;
+use self::collection::Collector;
+pub(crate) use self::collection::arrange;
 use self::persisted::Persisted;
 use self::validator::Validator;
+pub(crate) use self::workers::Workers;
 use crate::auth::Caller;
-use crate::digest::Digest;
+use crate::digest::{Digest, digest};
 use crate::failure::Failure;
 use crate::limits::Limits;
 use crate::metrics::DOCUMENTS_TOTAL;
 use crate::params::Wanted;
 use crate::plan::Plan;
+use crate::syntax::{self, Parsed};
 use crate::{Error, Options, introspection, schema};
 
-/// What a token takes when it is parsed, in bytes; a list of short fields has the most.
+/// What a token takes when it is parsed, in bytes; a list of short fields has the most. A field that
+/// is collected takes as much.
 const BYTES_PER_TOKEN: usize = 256;
 
 /// A document that is within the limits.
@@ -46,9 +54,14 @@ pub(crate) struct Document {
     /// How to execute it without async-graphql, where that is possible.
     pub plan: Option<Plan>,
     arguments: Arguments,
+    /// Its operations as they are executed, where no variable decides what is skipped.
+    collected: Option<OnceLock<Vec<Collected>>>,
     /// About what it takes in memory.
     bytes: usize,
 }
+
+/// An operation by its name, as it is executed.
+type Collected = (Option<Name>, Arc<OperationDefinition>);
 
 /// A document that was looked for.
 pub(crate) struct Found {
@@ -69,12 +82,12 @@ pub(crate) struct Documents {
 
 impl Documents {
     /// Each document on the list has to be GraphQL and within the limits.
-    pub fn new(options: &Options, limits: schema::Limits) -> Result<Self, Error> {
+    pub fn new(options: &Options) -> Result<Self, Error> {
         let entries = options.document_cache_entries as usize;
         let documents = Self {
             limits: Limits::of(options),
             registry: schema::registry(),
-            validator: Validator::new(limits),
+            validator: Validator::new(),
             persisted: Persisted::new(options)?,
             cache: Cache::new(entries, options.document_cache_bytes),
             known: counter!(DOCUMENTS_TOTAL, "outcome" => "known"),
@@ -105,6 +118,11 @@ impl Documents {
         Ok(Found { document, digest, is_valid: false })
     }
 
+    /// Whether a document is known that was sent by its text.
+    pub fn knows(&self, text: &str) -> bool {
+        self.cache.get(&digest(text)).is_some()
+    }
+
     /// A request used a document that was known.
     pub fn count_known(&self) {
         self.known.increment(1);
@@ -118,14 +136,16 @@ impl Documents {
     }
 
     fn parse(&self, text: &str) -> Result<Document, ServerError> {
-        let tokens = self.limits.check_text(text).map_err(Failure::into_server_error)?;
-        let parsed = parse_query(text).map_err(syntax_error)?;
-        self.limits.check_document(&parsed).map_err(Failure::into_server_error)?;
+        let Parsed { document: mut parsed, tokens } = syntax::parse(text, self.limits.tokens())?;
+        typename::normalize(&mut parsed)?;
+        let fields = self.limits.check_document(&parsed).map_err(Failure::into_server_error)?;
         let arguments = Arguments::of(&parsed, &self.registry);
-        let bytes = text.len() + tokens * BYTES_PER_TOKEN;
+        let bytes = text.len() + (tokens + fields) * BYTES_PER_TOKEN;
         let introspects = introspection::is_in(&parsed);
         let plan = Plan::compile(&parsed, &self.limits);
-        Ok(Document { parsed, introspects, plan, arguments, bytes })
+        // Conditions begin with this sign, which means nothing else outside of strings.
+        let collected = (!text.contains('@')).then(OnceLock::new);
+        Ok(Document { parsed, introspects, plan, arguments, collected, bytes })
     }
 
     /// Validates a document together with the variables of a request, as far as that was not done
@@ -138,7 +158,12 @@ impl Documents {
     ) -> Result<(), Vec<ServerError>> {
         let Found { document, digest, is_valid } = found;
         coercion::add_defaults(operation, variables);
+        let uses = |name: &Name| document.arguments.uses(name);
+        self.limits.check_uses(variables, uses).map_err(|f| vec![f.into_server_error()])?;
         let required = coercion::check_required(operation, variables);
+        if !is_valid {
+            rules::check(&document.parsed)?;
+        }
         let is_certain = *is_valid && required.is_ok();
         if !is_certain || !document.arguments.accept(variables, &self.registry) {
             self.validator.check(&document.parsed, name, variables)?;
@@ -150,13 +175,31 @@ impl Documents {
     }
 }
 
-/// What the parser says, without the line of the document that it quotes.
-fn syntax_error(error: async_graphql::parser::Error) -> ServerError {
-    let mut error = ServerError::from(error);
-    if let Some((_, expected)) = error.message.rsplit_once(" = ") {
-        error.message = format!("the document is not GraphQL: {expected}");
+impl Document {
+    /// The operation of this name as it is to be executed with these variables. The document has to
+    /// be valid, and `operation` the one of the name.
+    pub fn executable(
+        &self,
+        name: Option<&str>,
+        operation: &OperationDefinition,
+        variables: &Variables,
+    ) -> Arc<OperationDefinition> {
+        let fragments = &self.parsed.fragments;
+        if let Some(collected) = &self.collected {
+            let collector = Collector { fragments, variables: None };
+            let all = collected.get_or_init(|| {
+                let each = |(name, operation): (Option<&Name>, &Positioned<OperationDefinition>)| {
+                    (name.cloned(), Arc::new(collector.operation(&operation.node)))
+                };
+                self.parsed.operations.iter().map(each).collect()
+            });
+            let is_it = |known: &Option<Name>| known.as_deref() == name || all.len() == 1;
+            if let Some((_, found)) = all.iter().find(|(known, _)| is_it(known)) {
+                return found.clone();
+            }
+        }
+        Arc::new(Collector { fragments, variables: Some(variables) }.operation(operation))
     }
-    error
 }
 
 #[cfg(test)]

@@ -2,13 +2,14 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use async_graphql::{Request, ValidationMode};
+use async_graphql::{Pos, Request, ValidationMode};
 use futures_util::FutureExt;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::validator::Nothing;
 use super::*;
+use crate::execute::alone;
 use crate::schema::Schema;
 
 fn limits() -> schema::Limits {
@@ -25,7 +26,7 @@ fn documents_of(entries: usize, bytes: u64) -> Documents {
     Documents {
         limits: crate::limits::generous(),
         registry: schema::registry(),
-        validator: Validator::new(limits()),
+        validator: Validator::new(),
         persisted: Persisted::automatic(),
         cache: Cache::new(entries, bytes),
         known: Counter::noop(),
@@ -65,9 +66,9 @@ fn check(
     let errors = match documents.validate(&found, (name, &operation.node), &mut variables) {
         Err(errors) => errors,
         Ok(()) => {
+            let collected = found.document.executable(name, &operation.node, &variables);
             let mut request = Request::new("").variables(variables);
-            request.operation_name = name.map(str::to_owned);
-            request.set_parsed_query(parsed.clone());
+            request.set_parsed_query(alone(&collected));
             executing.execute(request).now_or_never().unwrap().errors
         }
     };
@@ -322,9 +323,9 @@ fn a_short_field_takes_no_more_than_is_reckoned_with() {
 
 #[test]
 fn a_syntax_error_says_what_was_expected_and_quotes_nothing() {
-    let error = syntax_error(parse_query("{ order(id: \"4242) }").unwrap_err());
-    assert_eq!(error.message, "the document is not GraphQL: expected value");
-    assert_eq!(error.locations.len(), 1);
+    let error = find(&documents(), "{ order(id: \"4242) }").err().unwrap();
+    assert_eq!(error.message, "the document is not GraphQL: expected the end of the string");
+    assert_eq!(error.locations, [Pos { line: 1, column: 21 }]);
 }
 
 /// Any JSON, with the names and values that the schema knows.

@@ -11,7 +11,7 @@ use futures_util::FutureExt;
 use tracing::error;
 
 use crate::failure::Failure;
-use crate::schema::{self, Limits, Schema};
+use crate::schema::{self, Schema};
 
 /// Validates documents together with the variables of a request.
 pub(super) struct Validator {
@@ -19,8 +19,9 @@ pub(super) struct Validator {
 }
 
 impl Validator {
-    pub fn new(limits: Limits) -> Self {
-        Self { schema: schema::bounded(limits).extension(Nothing).finish() }
+    /// Complexity and depth are for the schema that executes: they depend on the variables.
+    pub fn new() -> Self {
+        Self { schema: schema::unbounded().extension(Nothing).finish() }
     }
 
     /// All that is wrong.
@@ -35,8 +36,11 @@ impl Validator {
         request.set_parsed_query(document.clone());
         let validating = AssertUnwindSafe(self.schema.execute(request)).catch_unwind();
         match validating.now_or_never().expect("validation waits for nothing") {
-            Ok(response) if response.errors.is_empty() => Ok(()),
-            Ok(response) => Err(response.errors),
+            Ok(response) => {
+                let errors = response.errors.into_iter().filter(|error| !is_of_complexity(error));
+                let errors: Vec<_> = errors.collect();
+                if errors.is_empty() { Ok(()) } else { Err(errors) }
+            }
             Err(_) => {
                 error!("the validation panicked");
                 let failure = Failure::internal();
@@ -44,6 +48,16 @@ impl Validator {
             }
         }
     }
+}
+
+/// Whether an argument could not be read by which a field says how complex it is. That is done for
+/// all operations, though the variables are those of one. Of that one, the schema that executes says
+/// it; no rule begins with these words.
+fn is_of_complexity(error: &ServerError) -> bool {
+    let words = ["Failed to parse \"", "Expected input type \""];
+    let message = &error.message;
+    let is_undefined = message.starts_with("Variable ") && !message.starts_with("Variable \"");
+    is_undefined || words.iter().any(|words| message.starts_with(words))
 }
 
 /// Takes the place of the execution.

@@ -2,14 +2,12 @@
 
 use std::collections::HashMap;
 
-use async_graphql::Variables;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
-use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::failure::{Code, Failure};
-use crate::params::{Params, Wire, problem};
+use crate::params::{Params, Wire, object, problem};
 
 fn bad(message: String) -> Failure {
     Failure::new(Code::BadRequest, message)
@@ -30,8 +28,16 @@ pub(super) fn is_json(headers: &HeaderMap) -> bool {
         })
 }
 
+/// What some clients send before JSON, and a reader may ignore (RFC 8259, section 8.1).
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+
+fn without_mark(body: &[u8]) -> &[u8] {
+    body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body)
+}
+
 /// The body of a POST with its variables as they came, where it is an object of the right types.
-pub(super) fn raw(body: &[u8]) -> Option<Wire<&RawValue>> {
+pub(super) fn raw(body: &[u8]) -> Option<Wire<'_>> {
+    let body = without_mark(body);
     if is_list(body) { None } else { serde_json::from_slice(body).ok() }
 }
 
@@ -41,14 +47,11 @@ fn is_list(body: &[u8]) -> bool {
 
 /// From the body of a POST.
 pub(super) fn of_body(body: &[u8]) -> Result<Params, Failure> {
+    let body = without_mark(body);
     if is_list(body) {
         return Err(bad("a batch of requests is not taken; send them one by one".into()));
     }
-    serde_json::from_slice(body).map_err(|error| {
-        let expected = "an object with query or documentId (text) or the extension persistedQuery, \
-                        and perhaps operationName (text), variables and extensions (objects)";
-        bad(format!("the body is no GraphQL request: {}", problem(&error, expected)))
-    })
+    Params::read(body).map_err(|problem| bad(format!("the body is no GraphQL request: {problem}")))
 }
 
 /// From the query of a GET's URL.
@@ -62,27 +65,23 @@ pub(super) fn of_query(query: &str) -> Result<Params, Failure> {
             return Err(bad(format!("the URL has the parameter {name} twice")));
         }
     }
-    let variables: Option<Variables> = json(found.get("variables"), "variables")?;
+    let (variables, extensions) = (found.remove("variables"), found.remove("extensions"));
     let wire = Wire {
         query: found.remove("query"),
         document_id: found.remove("documentId"),
-        operation_name: found.remove("operationName").filter(|name| !name.is_empty()),
-        variables,
-        extensions: json(found.get("extensions"), "extensions")?,
+        operation_name: found.remove("operationName"),
+        variables: json(variables.as_deref(), "variables")?,
+        extensions: json(extensions.as_deref(), "extensions")?,
     };
     Params::try_from(wire)
         .map_err(|problem| bad(format!("the URL is no GraphQL request: {problem}")))
 }
 
-fn json<'a, T: Deserialize<'a>>(
-    text: Option<&'a String>,
-    name: &str,
-) -> Result<Option<T>, Failure> {
-    match text.filter(|text| !text.is_empty()) {
-        None => Ok(None),
-        Some(text) => serde_json::from_str(text)
-            .map_err(|error| bad(format!("parameter {name}: {}", problem(&error, "an object")))),
-    }
+fn json<'t>(text: Option<&'t str>, name: &str) -> Result<Option<&'t RawValue>, Failure> {
+    let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
+    let mut from = serde_json::Deserializer::from_str(text);
+    let value = object(&mut from).and_then(|value| from.end().map(|()| value));
+    value.map_err(|error| bad(format!("parameter {name}: {}", problem(&error, "an object"))))
 }
 
 #[cfg(test)]
@@ -92,21 +91,26 @@ mod tests {
 
     #[test]
     fn parameters_have_the_right_types_or_are_refused() {
+        // How deep variables may be is for the limits to say.
+        let deep = format!(
+            r#"{{"query":"{{a}}","variables":{{"a":{}1{}}}}}"#,
+            "[".repeat(10_000),
+            "]".repeat(10_000)
+        );
         for good in [
             r#"{"query":"{a}"}"#,
             r#" {"query":"{a}","variables":null,"operationName":null,"extensions":null}"#,
             r#"{"query":"{a}","variables":{"a":[1]},"operationName":"A","extensions":{"a":1}}"#,
             r#"{"query":"{a}","id":1}"#,
             r#"{"documentId":"a"}"#,
+            "\u{feff}{\"query\":\"{a}\"}",
+            r#"{"query":null,"documentId":"a"}"#,
+            r#"{"query":null,"extensions":{"persistedQuery":{"version":1,"sha256Hash":"ab"}}}"#,
+            &deep,
             r#"{"extensions":{"persistedQuery":{"version":1,"sha256Hash":"ab"}}}"#,
         ] {
             assert!(of_body(good.as_bytes()).is_ok(), "{good}");
         }
-        let deep = format!(
-            r#"{{"query":"{{a}}","variables":{{"a":{}1{}}}}}"#,
-            "[".repeat(10_000),
-            "]".repeat(10_000)
-        );
         for bad in [
             "",
             "null",
@@ -131,7 +135,7 @@ mod tests {
             r#"{"query":"{a}","extensions":{"persistedQuery":{"version":2,"sha256Hash":"ab"}}}"#,
             r#"{"query":"{a}","extensions":{"persistedQuery":{"version":1}}}"#,
             r#"{"extensions":{"persistedQuery":"ab"}}"#,
-            &deep,
+            r#"{"extensions":{"persistedQuery":[1,"ab"]}}"#,
         ] {
             let refused = of_body(bad.as_bytes()).map_err(|failure| failure.code);
             assert_eq!(refused.err(), Some(Code::BadRequest), "{bad:.60}");
@@ -144,7 +148,7 @@ mod tests {
         let params = of_query("query=%7Ba%7D&variables=%7B%22b%22%3A1%7D&operationName=&x=1&x=2");
         let params = params.unwrap();
         assert_eq!((params.document, params.operation_name), (Wanted::Text("{a}".into()), None));
-        assert_eq!(params.variables.len(), 1);
+        assert_eq!(params.variables.unwrap().get(), r#"{"b":1}"#);
         let hash =
             "extensions=%7B%22persistedQuery%22:%7B%22version%22:1,%22sha256Hash%22:%22ab%22%7D%7D";
         assert_eq!(of_query(hash).unwrap().document, Wanted::Id("ab".into()));

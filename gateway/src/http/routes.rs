@@ -402,7 +402,7 @@ impl Gateway {
         if self.has_access_log {
             learnt.name.clone_from(&params.operation_name);
         }
-        let prepared = match self.executor.prepare(params, &asker.caller) {
+        let prepared = match self.executor.prepare(params, &asker.caller).await {
             Ok(prepared) => prepared,
             Err(answer) => {
                 learnt.code = answer.code();

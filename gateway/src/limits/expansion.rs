@@ -7,18 +7,17 @@ use async_graphql::parser::types::{ExecutableDocument, Selection, SelectionSet};
 use super::{Limits, exceeded};
 use crate::failure::{Code, Failure};
 
-/// Fragments that may spread each other in a row.
-const MAX_CHAIN: usize = 50;
-
 /// Refuses a document that, with every fragment spread out, is beyond the limits, or whose
-/// fragments spread themselves.
-pub(super) fn check(document: &ExecutableDocument, limits: &Limits) -> Result<(), Failure> {
+/// fragments spread themselves. The number of its fields otherwise.
+pub(super) fn check(document: &ExecutableDocument, limits: &Limits) -> Result<usize, Failure> {
     let within = |what: &str, size: usize, max: usize| {
         if size <= max { Ok(()) } else { Err(exceeded(format!("the document has {what} {max}"))) }
     };
     let operations = document.operations.iter().len();
     within("more operations than", operations, limits.operations)?;
-    let mut sizes = Sizes { document, fragments: HashMap::new(), chain: 0 };
+    // What comes after this recurses as deep.
+    let max_nesting = limits.depth * 2 + 1;
+    let mut sizes = Sizes { document, fragments: HashMap::new(), nesting: 0, max_nesting };
     let mut total = Size::default();
     for (_, operation) in document.operations.iter() {
         let operation = &operation.node;
@@ -29,15 +28,18 @@ pub(super) fn check(document: &ExecutableDocument, limits: &Limits) -> Result<()
         let variables = operation.variable_definitions.iter();
         total.directives += variables.map(|v| v.node.directives.len()).sum::<usize>();
     }
+    // The validator visits fragments that are not used as well.
+    for name in document.fragments.keys() {
+        if !sizes.fragments.contains_key(name.as_str()) {
+            total.add(sizes.of_fragment(name.as_str())?);
+        }
+    }
     within("fields deeper than", total.depth, limits.depth)?;
+    within("fields and fragments deeper than", total.nesting, max_nesting)?;
     within("more fields than", total.fields, limits.fields)?;
     within("more aliases than", total.aliases, limits.aliases)?;
     within("more directives than", total.directives, limits.directives)?;
-    // The validator visits those that are not used as well.
-    for name in document.fragments.keys() {
-        sizes.of_fragment(name.as_str())?;
-    }
-    Ok(())
+    Ok(total.fields)
 }
 
 /// What a selection comes to when its fragments are spread out.
@@ -47,6 +49,8 @@ struct Size {
     /// Fields that are in no other field of the selection.
     roots: usize,
     depth: usize,
+    /// Selections within each other, those of fragments included.
+    nesting: usize,
     aliases: usize,
     directives: usize,
 }
@@ -56,6 +60,7 @@ impl Size {
         self.fields = self.fields.saturating_add(other.fields);
         self.roots = self.roots.saturating_add(other.roots);
         self.depth = self.depth.max(other.depth);
+        self.nesting = self.nesting.max(other.nesting);
         self.aliases = self.aliases.saturating_add(other.aliases);
         self.directives = self.directives.saturating_add(other.directives);
     }
@@ -65,12 +70,22 @@ struct Sizes<'a> {
     document: &'a ExecutableDocument,
     /// Those that are known; `None` while a fragment is being looked into.
     fragments: HashMap<&'a str, Option<Size>>,
-    /// Fragments that are being looked into.
-    chain: usize,
+    /// Selections that are being looked into, each within the one before it.
+    nesting: usize,
+    max_nesting: usize,
 }
 
 impl<'a> Sizes<'a> {
     fn of(&mut self, selections: &'a SelectionSet) -> Result<Size, Failure> {
+        if selections.items.is_empty() {
+            return Ok(Size::default());
+        }
+        self.nesting += 1;
+        if self.nesting > self.max_nesting {
+            let message = format!(
+                "the document has fields and fragments deeper than {}", self.max_nesting);
+            return Err(exceeded(message));
+        }
         let mut total = Size::default();
         for selection in &selections.items {
             let mut size = match &selection.node {
@@ -89,6 +104,8 @@ impl<'a> Sizes<'a> {
             size.directives = size.directives.saturating_add(directives);
             total.add(size);
         }
+        self.nesting -= 1;
+        total.nesting += 1;
         Ok(total)
     }
 
@@ -107,14 +124,8 @@ impl<'a> Sizes<'a> {
                 "a fragment of the document spreads itself",
             )),
             None => {
-                self.chain += 1;
-                if self.chain > MAX_CHAIN {
-                    let message = format!("more than {MAX_CHAIN} fragments spread each other");
-                    return Err(exceeded(message));
-                }
                 let mut size = self.of(&fragment.node.selection_set.node)?;
                 size.directives = size.directives.saturating_add(fragment.node.directives.len());
-                self.chain -= 1;
                 self.fragments.insert(name.as_str(), Some(size));
                 Ok(size)
             }
@@ -126,10 +137,9 @@ impl<'a> Sizes<'a> {
 mod tests {
     use std::fmt::Write as _;
 
-    use async_graphql::parser::parse_query;
-
     use super::*;
     use crate::limits::generous;
+    use crate::syntax::parse;
 
     fn check(document: &str) -> Result<(), Code> {
         let limits = Limits { fields: 100, depth: 10, ..generous() };
@@ -137,7 +147,8 @@ mod tests {
     }
 
     fn check_with(document: &str, limits: &Limits) -> Result<(), Code> {
-        super::check(&parse_query(document).unwrap(), limits).map_err(|failure| failure.code)
+        let parsed = parse(document, 100_000).unwrap().document;
+        super::check(&parsed, limits).map(|_| ()).map_err(|failure| failure.code)
     }
 
     #[test]
@@ -181,9 +192,27 @@ mod tests {
             let links = (0..n).map(|n| format!("fragment f{n} on T {{ ...f{} }} ", n + 1));
             format!("{{ ...f0 }} {} fragment f{n} on T {{ a }}", links.collect::<String>())
         };
-        assert_eq!(check(&chain(MAX_CHAIN - 1)), Ok(()));
-        assert_eq!(check(&chain(MAX_CHAIN)), Err(Code::LimitExceeded));
+        // The operation and n + 1 fragments; twice the depth and one are taken.
+        assert_eq!(check(&chain(19)), Ok(()));
+        assert_eq!(check(&chain(20)), Err(Code::LimitExceeded));
         assert_eq!(check(&chain(10_000)), Err(Code::LimitExceeded));
+    }
+
+    #[test]
+    fn fragments_that_are_deep_and_spread_each_other_are_refused() {
+        let link = |n: usize, inner: &str| {
+            let (open, close) = ("... { ".repeat(5), "} ".repeat(5));
+            format!("fragment f{n} on T {{ {open} {inner} {close} }} ")
+        };
+        let chain = |n: usize| {
+            let links = (0..n).map(|n| link(n, &format!("...f{}", n + 1))).collect::<String>();
+            format!("{{ ...f0 }} {links} {}", link(n, "a"))
+        };
+        assert_eq!(check(&chain(2)), Ok(()));
+        assert_eq!(check(&chain(3)), Err(Code::LimitExceeded));
+        assert_eq!(check(&chain(2_000)), Err(Code::LimitExceeded));
+        let unused = chain(3).replacen("...f0", "a", 1);
+        assert_eq!(check(&unused), Err(Code::LimitExceeded));
     }
 
     #[test]

@@ -1,17 +1,15 @@
 //! What a request may cost, decided before anything that could be made slow or deep by it.
 //!
-//! The parser recurses, and the validator follows a fragment wherever it is spread, so both are
-//! only given documents that [`scan`] and [`expansion`] have let through; each is linear in the
-//! size of the document. Variables are counted before anything looks at them.
+//! The text of a document is measured where it is [parsed](crate::syntax). The validator follows a
+//! fragment wherever it is spread, so it is only given documents that [`expansion`] has let
+//! through, which is linear in the size of the document. Variables are counted while they are read.
 
 mod expansion;
-mod scan;
 mod variables;
 
-pub(crate) use scan::MAX_NESTING;
-
-use async_graphql::Variables;
 use async_graphql::parser::types::ExecutableDocument;
+use async_graphql::{Name, Value, Variables};
+use serde_json::value::RawValue;
 
 use crate::Options;
 use crate::failure::{Code, Failure};
@@ -45,13 +43,14 @@ impl Limits {
         }
     }
 
-    /// Looks at a document that is yet to be parsed; the number of its tokens.
-    pub fn check_text(&self, document: &str) -> Result<usize, Failure> {
-        scan::scan(document, self.tokens)
+    /// Tokens that a document may have.
+    pub fn tokens(&self) -> usize {
+        self.tokens
     }
 
-    /// Looks at a document that is yet to be validated.
-    pub fn check_document(&self, document: &ExecutableDocument) -> Result<(), Failure> {
+    /// Looks at a document that is yet to be validated; the number of its fields with every
+    /// fragment spread out.
+    pub fn check_document(&self, document: &ExecutableDocument) -> Result<usize, Failure> {
         expansion::check(document, self)
     }
 
@@ -65,9 +64,27 @@ impl Limits {
         values <= self.variable_values
     }
 
-    /// Looks at the variables of a request.
-    pub fn check_variables(&self, variables: &Variables) -> Result<(), Failure> {
-        variables::check(variables, self)
+    /// Reads the variables of a request, a JSON object.
+    pub fn read_variables(&self, json: &RawValue) -> Result<Variables, Failure> {
+        variables::read(json.get(), self)
+    }
+
+    /// Looks at how much the variables come to where each counts as often as `uses` says. Whoever
+    /// uses a value checks or copies it.
+    pub fn check_uses(
+        &self,
+        variables: &Variables,
+        uses: impl Fn(&Name) -> usize,
+    ) -> Result<(), Failure> {
+        let used = |(name, value): (&Name, &Value)| match uses(name) {
+            0 | 1 => 0,
+            several => variables::weight(value).saturating_mul(several),
+        };
+        if variables.iter().map(used).fold(0, usize::saturating_add) <= self.variable_values {
+            return Ok(());
+        }
+        let max = self.variable_values;
+        Err(exceeded(format!("the document uses variables more than once, and more than {max} values")))
     }
 }
 

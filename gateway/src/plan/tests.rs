@@ -1,6 +1,5 @@
 mod bench;
 
-use async_graphql::parser::parse_query;
 use async_graphql::registry::{MetaType, Registry};
 use comanda_schemas::TraceContext;
 use proptest::prelude::*;
@@ -61,7 +60,7 @@ fn learn(bench: &Bench, document: &str) {
 }
 
 fn has_plan(document: &str) -> bool {
-    Plan::compile(&parse_query(document).unwrap(), &crate::limits::generous()).is_some()
+    Plan::compile(&crate::syntax::parse(document, 1_000).unwrap().document, &crate::limits::generous()).is_some()
 }
 
 #[test]

@@ -34,7 +34,13 @@ pub(crate) fn build(house: Arc<House>) -> Schema {
     bounded(limits).data(house).validation_mode(ValidationMode::Fast).finish()
 }
 
-/// The schema without a house, to build a validator on.
+/// The schema without a house, to build a validator on. The documents that it is given are bounded
+/// already.
+pub(crate) fn unbounded() -> SchemaBuilder<Query, Mutation, Subscription> {
+    Schema::build(Query, Mutation, Subscription).limit_recursive_depth(usize::MAX)
+}
+
+/// The schema without a house, with the limits of documents.
 pub(crate) fn bounded(limits: Limits) -> SchemaBuilder<Query, Mutation, Subscription> {
     Schema::build(Query, Mutation, Subscription)
         .limit_depth(limits.max_depth)

@@ -195,7 +195,9 @@ impl Connection {
             }
             FromClient::Pong => CARRY_ON,
             FromClient::ConnectionInit { payload } => Box::pin(self.init(&payload, socket)).await,
-            FromClient::Subscribe { id, payload } => self.subscribe(id, payload),
+            FromClient::Subscribe { id, payload } => {
+                Box::pin(self.subscribe(id, payload)).await
+            }
             FromClient::Complete { id } => {
                 self.operations.stop(&id);
                 CARRY_ON
@@ -243,7 +245,7 @@ impl Connection {
         grant.map_err(|refusal| refusal.failure)
     }
 
-    fn subscribe(&mut self, id: String, payload: &RawValue) -> Step {
+    async fn subscribe(&mut self, id: String, payload: &RawValue) -> Step {
         let Some(asker) = &self.asker else {
             return ControlFlow::Break(Close::unauthorized());
         };
@@ -265,11 +267,11 @@ impl Connection {
         if let Err(left) = self.gateway.rates.request(self.sender.address, &asker.caller) {
             return error((&left).into());
         }
-        let params: Params = match serde_json::from_str(payload.get()) {
+        let params = match Params::read(payload.get().as_bytes()) {
             Ok(params) => params,
-            Err(error) => return ControlFlow::Break(Close::unread(error)),
+            Err(problem) => return ControlFlow::Break(Close::bad_message(&problem)),
         };
-        match self.gateway.executor.prepare(params, &asker.caller) {
+        match self.gateway.executor.prepare(params, &asker.caller).await {
             Ok(prepared) => {
                 let asker = asker.clone();
                 self.operations.start(id, &self.gateway.executor, prepared, asker);

@@ -11,9 +11,10 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::documents::Documents;
 use crate::execute::{Answer, Executor};
+use crate::params::Params;
 use crate::rate::Rates;
 use crate::samples::parts;
-use crate::service::{house, limits};
+use crate::service::house;
 use crate::{Options, Publisher};
 
 /// A gateway without transport. Orders of the customers that `store` names fail.
@@ -54,7 +55,7 @@ impl Bench {
         let options = options();
         let parts = runtime.block_on(parts(&folder, Publisher::Instead(Arc::new(store))));
         let rates = Arc::new(Rates::new(&options));
-        let documents = Documents::new(&options, limits(&options)).unwrap();
+        let documents = Documents::new(&options).unwrap();
         let _context = runtime.enter();
         let house = house(parts, &options, rates, CancellationToken::new());
         let executor = Executor::new(house, documents, &options);
@@ -64,8 +65,8 @@ impl Bench {
 
     /// The answer of the general way; the document is known after it.
     pub(super) fn generally(&self, body: &Value, caller: &Caller) -> String {
-        let params = serde_json::from_value(body.clone()).unwrap();
-        let answer: Answer = match self.executor.prepare(params, caller) {
+        let params = Params::read(body.to_string().as_bytes()).unwrap();
+        let answer: Answer = match self.executor.prepare_here(params, caller) {
             Err(answer) => answer,
             Ok(prepared) => {
                 assert_eq!(prepared.operation, OperationType::Mutation);
