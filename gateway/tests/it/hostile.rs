@@ -28,7 +28,7 @@ async fn deep_wide_and_circular_documents_are_refused() -> Result<()> {
     let invalid = (StatusCode::BAD_REQUEST, "GRAPHQL_VALIDATION_FAILED".to_owned());
     let deep = format!("{}{}", "{a".repeat(10_000), "}".repeat(10_000));
     assert_eq!(send(&house, &deep).await?, limit);
-    assert_eq!(send(&house, &"{".repeat(100_000)).await?, limit);
+    assert_eq!(send(&house, &"{a".repeat(100_000)).await?, limit);
     let list = format!("{{ order(id: {}1{}) {{ id }} }}", "[".repeat(9_000), "]".repeat(9_000));
     assert_eq!(send(&house, &list).await?, limit);
     let nested =
