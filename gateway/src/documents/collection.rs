@@ -44,12 +44,7 @@ impl<'d> Collector<'d> {
         self.collect(fields.iter().map(|field| &field.node.selection_set.node))
     }
 
-    fn add(
-        &self,
-        set: &'d SelectionSet,
-        groups: &mut Groups<'d>,
-        visited: &mut HashSet<&'d str>,
-    ) {
+    fn add(&self, set: &'d SelectionSet, groups: &mut Groups<'d>, visited: &mut HashSet<&'d str>) {
         for selection in &set.items {
             if !self.includes(selection.node.directives()) {
                 continue;

@@ -188,9 +188,10 @@ impl Document {
         if let Some(collected) = &self.collected {
             let collector = Collector { fragments, variables: None };
             let all = collected.get_or_init(|| {
-                let each = |(name, operation): (Option<&Name>, &Positioned<OperationDefinition>)| {
-                    (name.cloned(), Arc::new(collector.operation(&operation.node)))
-                };
+                let each =
+                    |(name, operation): (Option<&Name>, &Positioned<OperationDefinition>)| {
+                        (name.cloned(), Arc::new(collector.operation(&operation.node)))
+                    };
                 self.parsed.operations.iter().map(each).collect()
             });
             let is_it = |known: &Option<Name>| known.as_deref() == name || all.len() == 1;

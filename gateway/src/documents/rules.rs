@@ -51,8 +51,10 @@ impl<'d> Rules<'d> {
                 } else {
                     continue;
                 };
-                let message = format!("Fields \"{key}\" conflict because {conflict}. Use different \
-                     aliases on the fields to fetch both if this was intentional.");
+                let message = format!(
+                    "Fields \"{key}\" conflict because {conflict}. Use different \
+                     aliases on the fields to fetch both if this was intentional."
+                );
                 self.report(message, &[first.pos, other.pos]);
             }
             if self.errors.len() < MAX_ERRORS && has_selections(fields) {

@@ -102,12 +102,18 @@ mod tests {
         let (release, gate) = mpsc::channel::<()>();
         let gate = Arc::new(Mutex::new(gate));
         // Each takes a thread, or a place in the queue, until the gate is gone.
-        let held: Vec<_> = (0..threads + QUEUE).map(|_| {
-            let (workers, gate) = (workers.clone(), gate.clone());
-            tokio::spawn(async move {
-                workers.run(move || gate.lock().unwrap_or_else(PoisonError::into_inner).recv().is_ok()).await
+        let held: Vec<_> = (0..threads + QUEUE)
+            .map(|_| {
+                let (workers, gate) = (workers.clone(), gate.clone());
+                tokio::spawn(async move {
+                    workers
+                        .run(move || {
+                            gate.lock().unwrap_or_else(PoisonError::into_inner).recv().is_ok()
+                        })
+                        .await
+                })
             })
-        }).collect();
+            .collect();
         let refused = loop {
             match workers.run(|| ()).await {
                 Err(failure) => break failure,

@@ -82,8 +82,8 @@ impl<'a> Sizes<'a> {
         }
         self.nesting += 1;
         if self.nesting > self.max_nesting {
-            let message = format!(
-                "the document has fields and fragments deeper than {}", self.max_nesting);
+            let message =
+                format!("the document has fields and fragments deeper than {}", self.max_nesting);
             return Err(exceeded(message));
         }
         let mut total = Size::default();

@@ -84,7 +84,9 @@ impl Limits {
             return Ok(());
         }
         let max = self.variable_values;
-        Err(exceeded(format!("the document uses variables more than once, and more than {max} values")))
+        Err(exceeded(format!(
+            "the document uses variables more than once, and more than {max} values"
+        )))
     }
 }
 

@@ -20,11 +20,8 @@ const BYTES_PER_VALUE: usize = 256;
 /// Reads an object of variables. What is beyond the limits is noticed where it stands; nothing
 /// further is read or kept.
 pub(super) fn read(json: &str, limits: &Limits) -> Result<Variables, Failure> {
-    let budget = Budget {
-        limits,
-        left: Cell::new(limits.variable_values),
-        exceeded: RefCell::new(None),
-    };
+    let budget =
+        Budget { limits, left: Cell::new(limits.variable_values), exceeded: RefCell::new(None) };
     let mut from = serde_json::Deserializer::from_str(json);
     let fields = (&mut from).deserialize_map(Fields(Place { budget: &budget, depth: 0 }));
     match fields.and_then(|fields| from.end().map(|()| fields)) {
@@ -116,7 +113,9 @@ impl<'de> Visitor<'de> for Key<'_> {
 
     fn visit_str<E: Error>(self, name: &str) -> Result<Name, E> {
         if name.len() > MAX_NAME {
-            return Err(self.0.refuse(format!("variables have a name longer than {MAX_NAME} characters")));
+            return Err(self
+                .0
+                .refuse(format!("variables have a name longer than {MAX_NAME} characters")));
         }
         Ok(Name::new(name))
     }
@@ -234,7 +233,8 @@ mod tests {
         ] {
             assert_eq!(read_within(&json, 1_000, 10), Err(Code::LimitExceeded), "{json:.20}");
         }
-        for json in ["", "[]", "{", "{\"a\":", "{\"a\":1}}", "{\"a\":\"\\ud800\"}", "{\"a\":1e999}"] {
+        for json in ["", "[]", "{", "{\"a\":", "{\"a\":1}}", "{\"a\":\"\\ud800\"}", "{\"a\":1e999}"]
+        {
             assert_eq!(read_within(json, 10, 10), Err(Code::BadRequest), "{json}");
         }
     }

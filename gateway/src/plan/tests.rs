@@ -60,7 +60,11 @@ fn learn(bench: &Bench, document: &str) {
 }
 
 fn has_plan(document: &str) -> bool {
-    Plan::compile(&crate::syntax::parse(document, 1_000).unwrap().document, &crate::limits::generous()).is_some()
+    Plan::compile(
+        &crate::syntax::parse(document, 1_000).unwrap().document,
+        &crate::limits::generous(),
+    )
+    .is_some()
 }
 
 #[test]

@@ -49,7 +49,8 @@ impl<'t> Lexer<'t> {
             b'{' | b'[' | b'(' => {
                 self.nesting += 1;
                 if self.nesting > MAX_NESTING {
-                    let message = format!("the document is nested deeper than {MAX_NESTING} brackets");
+                    let message =
+                        format!("the document is nested deeper than {MAX_NESTING} brackets");
                     return Err(Error::new(Code::LimitExceeded, message, pos));
                 }
                 self.punctuator(first)

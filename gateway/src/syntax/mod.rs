@@ -54,7 +54,11 @@ impl Error {
 
     /// The text is not GraphQL. `expected` says what it should have; it quotes nothing.
     fn expected(expected: &str, pos: Pos) -> Self {
-        Self::new(Code::ParseFailed, format!("the document is not GraphQL: expected {expected}"), pos)
+        Self::new(
+            Code::ParseFailed,
+            format!("the document is not GraphQL: expected {expected}"),
+            pos,
+        )
     }
 }
 

@@ -110,10 +110,26 @@ fn strings_mean_what_the_specification_says() {
 #[test]
 fn strings_that_are_none_are_refused() {
     for literal in [
-        r#"""#, r#""a"#, "\"a\nb\"", "\"a\rb\"", r#""\x""#, r#""\"#, r#""\u12""#, r#""\u12g4""#,
-        r#""\ud83c""#, r#""\udf55\ud83c""#, r#""\ud83c\u0041""#, r#""\ud83cx""#, r#""\u{}""#,
-        r#""\u{110000}""#, r#""\u{d83c}""#, r#""\u{1F355""#, r#""\u{FFFFFFFFFFFFFFFFF}""#,
-        r#""""a"#, r#""""a"""#, r#""""a\""""#,
+        r#"""#,
+        r#""a"#,
+        "\"a\nb\"",
+        "\"a\rb\"",
+        r#""\x""#,
+        r#""\"#,
+        r#""\u12""#,
+        r#""\u12g4""#,
+        r#""\ud83c""#,
+        r#""\udf55\ud83c""#,
+        r#""\ud83c\u0041""#,
+        r#""\ud83cx""#,
+        r#""\u{}""#,
+        r#""\u{110000}""#,
+        r#""\u{d83c}""#,
+        r#""\u{1F355""#,
+        r#""\u{FFFFFFFFFFFFFFFFF}""#,
+        r#""""a"#,
+        r#""""a"""#,
+        r#""""a\""""#,
     ] {
         assert_eq!(value(literal), None, "{literal}");
     }
@@ -125,7 +141,10 @@ fn numbers_are_read_as_the_specification_says() {
         assert!(matches!(value(good), Some(Value::Number(_))), "{good}");
     }
     assert_eq!(value("-0"), value("0"));
-    for bad in ["01", "-", "+1", "1.", ".5", "1.e1", "1e", "1e+", "1a", "0x1", "1.5.5", "1_0", "--1", "1e999"] {
+    for bad in [
+        "01", "-", "+1", "1.", ".5", "1.e1", "1e", "1e+", "1a", "0x1", "1.5.5", "1_0", "--1",
+        "1e999",
+    ] {
         assert_eq!(value(bad), None, "{bad}");
     }
 }
@@ -160,13 +179,38 @@ fn the_grammar_is_the_one_of_the_specification() {
         assert!(read(good).is_ok(), "{good}");
     }
     for bad in [
-        "queryA { a }", "{}", "{ a {} }", "query() { a }", "{ a() }", "{ a @d() }", "{ ...on }",
-        "fragment on on T { a } { a }", "fragment F { a } { a }", "{ a: }", "{ a: b: c }",
-        "query($a: Int = $b) { a }", "query($a Int) { a }", "query(a: Int) { a }", "{ a(b: $) }",
-        "query($a: Int @d(x: $a)) { a }", "query($a: Int!!) { a }", "{ a } { b }", "{ a } query B { b }",
-        "query A { a } { b }", "type A { a: Int }", "fragment F on T { a }", "\"What\" { a }",
-        "{ a(b: {c: 1, c: 2}) }", "{ a .. b }", "{ a } }", "{ a(b: [1) }", "{ a \u{0} }", "{ é }",
-        "fragment F on T { a } fragment F on T { b } { a }", "{ a % b }", "query A query B { b }",
+        "queryA { a }",
+        "{}",
+        "{ a {} }",
+        "query() { a }",
+        "{ a() }",
+        "{ a @d() }",
+        "{ ...on }",
+        "fragment on on T { a } { a }",
+        "fragment F { a } { a }",
+        "{ a: }",
+        "{ a: b: c }",
+        "query($a: Int = $b) { a }",
+        "query($a Int) { a }",
+        "query(a: Int) { a }",
+        "{ a(b: $) }",
+        "query($a: Int @d(x: $a)) { a }",
+        "query($a: Int!!) { a }",
+        "{ a } { b }",
+        "{ a } query B { b }",
+        "query A { a } { b }",
+        "type A { a: Int }",
+        "fragment F on T { a }",
+        "\"What\" { a }",
+        "{ a(b: {c: 1, c: 2}) }",
+        "{ a .. b }",
+        "{ a } }",
+        "{ a(b: [1) }",
+        "{ a \u{0} }",
+        "{ é }",
+        "fragment F on T { a } fragment F on T { b } { a }",
+        "{ a % b }",
+        "query A query B { b }",
     ] {
         assert!(read(bad).is_err(), "{bad}");
     }
@@ -202,9 +246,8 @@ fn print(document: &ExecutableDocument) -> String {
 }
 
 fn directives(all: &[Positioned<Directive>]) -> String {
-    let one = |d: &Positioned<Directive>| {
-        format!(" @{} {}", d.node.name, arguments(&d.node.arguments))
-    };
+    let one =
+        |d: &Positioned<Directive>| format!(" @{} {}", d.node.name, arguments(&d.node.arguments));
     all.iter().map(one).collect()
 }
 
@@ -226,7 +269,8 @@ fn selections(all: &SelectionSet) -> String {
         Selection::Field(field) => {
             let field = &field.node;
             let alias = field.alias.as_ref().map(|alias| format!("{alias}: ")).unwrap_or_default();
-            let (arguments, directives) = (arguments(&field.arguments), directives(&field.directives));
+            let (arguments, directives) =
+                (arguments(&field.arguments), directives(&field.directives));
             let below = selections(&field.selection_set.node);
             format!("{alias}{}{arguments}{directives}{below}", field.name)
         }
@@ -255,8 +299,22 @@ fn debug(document: &ExecutableDocument) -> Vec<String> {
 /// Tokens of an argument's value.
 fn value_tokens() -> impl Strategy<Value = Vec<String>> {
     let leaves = [
-        "1", "-2.5e3", "0", "true", "false", "null", "PAID", "a_1", "\"\"", "\"x y\"", "\"\\n\\\"\"",
-        "\"\\u00e9\"", "\"\"\"b\"\"\"", "\"\"\"\"\"\"", "\"\"\"\n  a\n   b\n\"\"\"", "\"# {\"",
+        "1",
+        "-2.5e3",
+        "0",
+        "true",
+        "false",
+        "null",
+        "PAID",
+        "a_1",
+        "\"\"",
+        "\"x y\"",
+        "\"\\n\\\"\"",
+        "\"\\u00e9\"",
+        "\"\"\"b\"\"\"",
+        "\"\"\"\"\"\"",
+        "\"\"\"\n  a\n   b\n\"\"\"",
+        "\"# {\"",
     ];
     let leaf = prop_oneof![
         prop::sample::select(leaves.to_vec()).prop_map(|leaf| vec![leaf.to_owned()]),
@@ -264,8 +322,11 @@ fn value_tokens() -> impl Strategy<Value = Vec<String>> {
     ];
     leaf.prop_recursive(2, 8, 3, |inner| {
         prop_oneof![
-            prop::collection::vec(inner.clone(), 0..3)
-                .prop_map(|items| wrapped("[", items.concat(), "]")),
+            prop::collection::vec(inner.clone(), 0..3).prop_map(|items| wrapped(
+                "[",
+                items.concat(),
+                "]"
+            )),
             inner.prop_map(|value| wrapped("{", [words("f :"), value].concat(), "}")),
         ]
     })
@@ -311,7 +372,11 @@ fn selection_tokens() -> impl Strategy<Value = Vec<String>> {
 
 fn document_tokens() -> impl Strategy<Value = Vec<String>> {
     let heads = vec![
-        "", "query", "query A", "mutation M ( $ v : Int )", "subscription ( $ v : [Int!]! , )",
+        "",
+        "query",
+        "query A",
+        "mutation M ( $ v : Int )",
+        "subscription ( $ v : [Int!]! , )",
         "query ( $ v : A = { f : [ 1 ] } $ w : B @ d ) @ d",
     ];
     let body = |all: Vec<Vec<String>>| wrapped("{", all.concat(), "}");

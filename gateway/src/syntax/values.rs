@@ -53,7 +53,10 @@ impl Parser<'_> {
     }
 
     /// §2.13
-    pub(super) fn directives(&mut self, is_const: bool) -> Result<Vec<Positioned<Directive>>, Error> {
+    pub(super) fn directives(
+        &mut self,
+        is_const: bool,
+    ) -> Result<Vec<Positioned<Directive>>, Error> {
         let mut directives = Vec::new();
         while self.is_at(b'@') {
             let pos = self.take()?;
@@ -72,7 +75,8 @@ impl Parser<'_> {
         self.list(b'(', b')', "an argument", |parser, pos| {
             count += 1;
             if count > MAX_ARGUMENTS {
-                let message = format!("the document has more than {MAX_ARGUMENTS} arguments at once");
+                let message =
+                    format!("the document has more than {MAX_ARGUMENTS} arguments at once");
                 return Err(Error::new(Code::LimitExceeded, message, pos));
             }
             let name = parser.name()?;
