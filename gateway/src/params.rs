@@ -134,6 +134,10 @@ impl<'b> Params {
     pub fn read(json: &'b [u8]) -> Result<Self, String> {
         let expected = "an object with query or documentId (text) or the extension persistedQuery, \
                         and perhaps operationName (text), variables and extensions (objects)";
+        // Of a list, serde would take the first for the query.
+        if json.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
+            return Err(format!("expected {expected}"));
+        }
         let wire: Wire = serde_json::from_slice(json).map_err(|e| problem(&e, expected))?;
         Self::try_from(wire).map_err(str::to_owned)
     }

@@ -195,9 +195,7 @@ impl Connection {
             }
             FromClient::Pong => CARRY_ON,
             FromClient::ConnectionInit { payload } => Box::pin(self.init(&payload, socket)).await,
-            FromClient::Subscribe { id, payload } => {
-                Box::pin(self.subscribe(id, payload)).await
-            }
+            FromClient::Subscribe { id, payload } => Box::pin(self.subscribe(id, payload)).await,
             FromClient::Complete { id } => {
                 self.operations.stop(&id);
                 CARRY_ON
