@@ -1,15 +1,19 @@
 //! Creating topics and verifying those that are there.
 
+mod findings;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use comanda_processors::engine::MAX_MESSAGE_BYTES;
 use comanda_schemas::{ClientLog, KafkaOptions, Topic};
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::metadata::{MetadataBroker, MetadataTopic};
 
 use crate::config::Topics;
+use findings::{Findings, Found};
 
 /// Limit of one request to the broker.
 const ASK: Duration = Duration::from_secs(15);
@@ -23,16 +27,26 @@ pub enum Applied {
     Present,
 }
 
-/// Creates every topic of `topics` that is missing; what became of each, in the pipeline's order.
+/// The topics as they are now.
+#[derive(Debug)]
+pub struct Outcome {
+    /// What became of each, in the pipeline's order.
+    pub topics: Vec<(String, Applied)>,
+    /// What an operator should know of them.
+    pub remarks: Vec<String>,
+}
+
+/// Creates every topic of `topics` that is missing, and verifies all of them.
 ///
-/// A topic that is there with another number of partitions is an error: changing the number would
-/// move keys to other partitions, and with that break the order of their events.
-pub async fn apply(kafka: &KafkaOptions, topics: &Topics) -> Result<Vec<(String, Applied)>> {
+/// An error are topics that break a promise: those with another number of partitions (changing the
+/// number would move keys to other partitions, and with that break the order of their events), and
+/// those with settings as [`findings`] tells.
+pub async fn apply(kafka: &KafkaOptions, topics: &Topics) -> Result<Outcome> {
     let admin: AdminClient<ClientLog> = kafka
         .client_config("admin")
         .create_with_context(ClientLog)
         .context("creating the admin client")?;
-    let present = partitions(kafka.clone()).await?;
+    let Cluster { topics: present, .. } = cluster(kafka.clone()).await?;
     let names = topics.names().all();
     let retention = topics.retention_ms.to_string();
     let (orders, largest) = (topics.names().name(Topic::Orders), MAX_MESSAGE_BYTES.to_string());
@@ -46,6 +60,7 @@ pub async fn apply(kafka: &KafkaOptions, topics: &Topics) -> Result<Vec<(String,
                 TopicReplication::Fixed(topics.replication_factor),
             )
             .set("cleanup.policy", "delete")
+            .set("message.timestamp.type", "CreateTime")
             .set("retention.ms", &retention);
             // What is made of a record is larger than the record.
             if *name == orders { topic } else { topic.set("max.message.bytes", &largest) }
@@ -63,8 +78,9 @@ pub async fn apply(kafka: &KafkaOptions, topics: &Topics) -> Result<Vec<(String,
             }
         }
     }
-    for (name, count) in &present {
-        if names.contains(name) && *count != topics.partitions as usize {
+    for (name, found) in &present {
+        let count = found.partitions;
+        if names.contains(name) && count != topics.partitions as usize {
             bail!(
                 "topic {name} has {count} partitions, topics.partitions says {}; set it to {count}, \
                  or choose another topics.prefix",
@@ -72,15 +88,70 @@ pub async fn apply(kafka: &KafkaOptions, topics: &Topics) -> Result<Vec<(String,
             );
         }
     }
+    let remarks = verify(&admin, kafka, topics, &names, &options).await?;
     let applied = names.into_iter().map(|name| {
         let applied = if created.contains(&name) { Applied::Created } else { Applied::Present };
         (name, applied)
     });
-    Ok(applied.collect())
+    Ok(Outcome { topics: applied.collect(), remarks })
 }
 
-/// Topics of the cluster with their numbers of partitions.
-async fn partitions(kafka: KafkaOptions) -> Result<BTreeMap<String, usize>> {
+/// What is to be said of the topics; an error where they break a promise.
+async fn verify(
+    admin: &AdminClient<ClientLog>,
+    kafka: &KafkaOptions,
+    topics: &Topics,
+    names: &[String],
+    options: &AdminOptions,
+) -> Result<Vec<String>> {
+    // Once more: those that were created have replicas now.
+    let cluster = cluster(kafka.clone()).await?;
+    let asked = names.iter().map(|name| ResourceSpecifier::Topic(name));
+    let asked = asked.chain(cluster.broker.map(ResourceSpecifier::Broker));
+    let asked: Vec<ResourceSpecifier<'_>> = asked.collect();
+    let answers = admin.describe_configs(&asked, options).await.context("asking for settings")?;
+    let (mut findings, mut offsets_retention) = (Findings::default(), None);
+    for (resource, answer) in asked.iter().zip(answers) {
+        let entries = match answer {
+            Ok(found) => found.entries,
+            Err(code) => {
+                findings.unknown(resource, code);
+                continue;
+            }
+        };
+        let get = |key: &str| entries.iter().find(|e| e.name == key).and_then(|e| e.value.clone());
+        match resource {
+            ResourceSpecifier::Topic(name) => {
+                let is_orders = *name == topics.names().name(Topic::Orders);
+                let replicas = cluster.topics.get(*name).map_or(0, |found| found.replicas);
+                findings.look_at(&Found { name, is_orders, replicas, get: &get }, topics);
+            }
+            ResourceSpecifier::Broker(_) => offsets_retention = get("offsets.retention.minutes"),
+            ResourceSpecifier::Group(_) => {}
+        }
+    }
+    findings.compare_offsets_retention(offsets_retention.as_deref(), topics);
+    if !findings.problems.is_empty() {
+        bail!("the topics can't be used as they are:\n  {}", findings.problems.join("\n  "));
+    }
+    Ok(findings.remarks)
+}
+
+/// What the cluster has.
+struct Cluster {
+    topics: BTreeMap<String, Shape>,
+    /// One of its brokers.
+    broker: Option<i32>,
+}
+
+/// The form of a topic.
+struct Shape {
+    partitions: usize,
+    /// Replicas of its partition with the fewest.
+    replicas: usize,
+}
+
+async fn cluster(kafka: KafkaOptions) -> Result<Cluster> {
     let brokers = kafka.brokers.clone();
     let asked = tokio::task::spawn_blocking(move || {
         let config = kafka.client_config("admin");
@@ -90,6 +161,13 @@ async fn partitions(kafka: KafkaOptions) -> Result<BTreeMap<String, usize>> {
     let metadata = asked.await?.with_context(|| {
         format!("Kafka at {brokers} does not answer; is it running, and is --brokers right?")
     })?;
-    let topics = metadata.topics().iter();
-    Ok(topics.map(|t| (t.name().to_owned(), t.partitions().len())).collect())
+    let shape = |topic: &MetadataTopic| {
+        let replicas = topic.partitions().iter().map(|p| p.replicas().len()).min();
+        let shape = Shape { partitions: topic.partitions().len(), replicas: replicas.unwrap_or(0) };
+        (topic.name().to_owned(), shape)
+    };
+    Ok(Cluster {
+        topics: metadata.topics().iter().map(shape).collect(),
+        broker: metadata.brokers().first().map(MetadataBroker::id),
+    })
 }

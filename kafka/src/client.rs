@@ -39,6 +39,9 @@ impl KafkaOptions {
             .set("bootstrap.servers", &self.brokers)
             .set("client.id", format!("comanda-{role}"))
             .set("security.protocol", &self.security_protocol)
+            // A topic that a broker makes by itself has the broker's partitions, for ever; and a
+            // producer asks for that by default.
+            .set("allow.auto.create.topics", "false")
             // A laptop's broker that comes up late is met within a second, not ten.
             .set("reconnect.backoff.ms", "100")
             .set("reconnect.backoff.max.ms", "2000")

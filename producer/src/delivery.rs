@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 use crate::Error;
 use crate::answers::{Answers, Outcome, Reply};
 use crate::metrics::{IN_FLIGHT_BYTES, IN_FLIGHT_RECORDS};
+use crate::singles::Singles;
 
 /// Where the broker stored a record.
 #[derive(Debug, Clone, Copy)]
@@ -113,7 +114,40 @@ impl Drop for Room {
 }
 
 /// The client's callbacks.
-pub(crate) struct Context(pub Arc<Answers>);
+pub(crate) struct Context {
+    answers: Arc<Answers>,
+    /// Where records of a refused batch go; the client that sends them one by one has none.
+    singles: Option<Arc<Singles>>,
+}
+
+impl Context {
+    pub fn new(answers: Arc<Answers>, singles: Arc<Singles>) -> Self {
+        Self { answers, singles: Some(singles) }
+    }
+
+    pub fn without_singles(answers: Arc<Answers>) -> Self {
+        Self { answers, singles: None }
+    }
+
+    /// Who takes a record that was not stored, and sends it again alone.
+    fn singles(&self, error: &KafkaError, status: Status) -> Option<&Singles> {
+        let is_refused = status == Status::RD_KAFKA_MSG_STATUS_NOT_PERSISTED;
+        self.singles.as_deref().filter(|_| is_refused && Singles::are_asked_for(error))
+    }
+
+    /// Ends a record that was not stored, unless it is sent again.
+    fn refused(&self, error: KafkaError, record: &BorrowedMessage<'_>, pending: Box<Pending>) {
+        let status = status(record);
+        let (error, pending) = match self.singles(&error, status) {
+            None => (error, pending),
+            Some(singles) => match singles.send(record, &error, pending) {
+                Ok(()) => return,
+                Err(failed) => failed,
+            },
+        };
+        pending.end(Err(classify(error, status)), &self.answers);
+    }
+}
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
@@ -130,13 +164,13 @@ impl ProducerContext for Context {
 
     fn delivery(&self, result: &DeliveryResult<'_>, pending: Box<Pending>) {
         let outcome = match result {
+            Err((error, record)) => return self.refused(error.clone(), record, pending),
             // Stored, but where is not known: the broker knew the record as one that it had, and
             // not any more where, or a later one told of it. There is no receipt without a place.
             Ok(record) if record.offset() < 0 => Err(Error::OutcomeUnknown(None)),
             Ok(record) => Ok(Stored { partition: record.partition(), offset: record.offset() }),
-            Err((error, record)) => Err(classify(error.clone(), status(record))),
         };
-        pending.end(outcome, &self.0);
+        pending.end(outcome, &self.answers);
     }
 }
 

@@ -11,6 +11,7 @@ mod error;
 mod gathered;
 pub mod metrics;
 mod producer;
+mod singles;
 #[cfg(test)]
 mod tests;
 

@@ -20,6 +20,7 @@ use crate::answers::{Answers, Batch, Outcome, Reply};
 use crate::delivery::{Context, InFlight, Pending, Stored};
 use crate::gathered::{Gathered, Record};
 use crate::metrics::{PUBLISH_SECONDS, PUBLISHED_TOTAL, REPLACED_TOTAL};
+use crate::singles::Singles;
 use crate::{Error, Options};
 
 /// How much longer than librdkafka's own time-out a delivery report is waited for: it looks once a
@@ -61,6 +62,7 @@ struct Inner<E> {
     in_flight: Arc<InFlight>,
     gathered: Arc<Gathered<Record>>,
     answers: Arc<Answers>,
+    singles: Arc<Singles>,
     deadline: Duration,
     stored: Counter,
     seconds: Histogram,
@@ -80,7 +82,9 @@ impl<E: Event> Producer<E> {
     ) -> KafkaResult<Self> {
         let config = options.client_config(kafka);
         let answers = Arc::<Answers>::default();
-        let client = Client::from_config_and_context(&config, Context(answers.clone()))?;
+        let singles = Arc::new(Singles::beside(&config, answers.clone()));
+        let context = Context::new(answers.clone(), singles.clone());
+        let client = Client::from_config_and_context(&config, context)?;
         let in_flight = InFlight::new(options.max_in_flight_records, options.max_in_flight_bytes);
         Ok(Self {
             inner: Arc::new(Inner {
@@ -92,6 +96,7 @@ impl<E: Event> Producer<E> {
                 in_flight: Arc::new(in_flight),
                 gathered: Arc::default(),
                 answers,
+                singles,
                 deadline: Duration::from_millis(options.delivery_timeout_ms) + REPORT_SLACK,
                 stored: counter!(PUBLISHED_TOTAL, "outcome" => "stored"),
                 seconds: histogram!(PUBLISH_SECONDS),
@@ -240,7 +245,8 @@ impl<E: Event> Producer<E> {
     fn replace(&self, failed: Arc<Client>) -> Arc<Client> {
         let mut current = self.inner.client.write().unwrap_or_else(|e| e.into_inner());
         if Arc::ptr_eq(&current, &failed) {
-            let context = Context(self.inner.answers.clone());
+            let Inner { answers, singles, .. } = &*self.inner;
+            let context = Context::new(answers.clone(), singles.clone());
             match Client::from_config_and_context(&self.inner.config, context) {
                 Ok(client) => {
                     counter!(REPLACED_TOTAL).increment(1);

@@ -323,3 +323,50 @@ async fn what_is_published_is_stored_even_if_nobody_waits_for_it() {
     assert!(producer.drain(Duration::from_secs(10)).await);
     assert_eq!(read(&kafka, 20).len(), 20);
 }
+
+#[tokio::test]
+async fn a_batch_that_is_too_large_for_the_topic_refuses_no_order_in_it() {
+    let (cluster, kafka) = cluster();
+    let producer = start(&options(), &kafka);
+    publish_all(&producer, &events(0..6)).await;
+    let too_large = RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE;
+    cluster.request_errors(RDKafkaApiKey::Produce, &[too_large]);
+    let orders = events(6..66);
+    let outcomes = publish_all(&producer, &orders).await;
+    assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+    let again = publish_all(&producer, &events(66..126)).await;
+    assert!(again.iter().all(Result::is_ok), "{again:?}");
+    let mut stored: Vec<_> = read(&kafka, 126).iter().map(|r| r.key().unwrap().to_vec()).collect();
+    stored.sort_unstable();
+    stored.dedup();
+    assert_eq!(stored.len(), 126);
+    let first = &read(&kafka, 126)[0];
+    assert!(headers::text(first.headers().unwrap(), "ce_id").is_some());
+    assert!(producer.drain(Duration::ZERO).await, "the room is given back");
+}
+
+#[tokio::test]
+async fn a_record_that_is_refused_alone_is_refused_for_good() {
+    let (cluster, kafka) = cluster();
+    let producer = start(&options(), &kafka);
+    let too_large = RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE;
+    producer.publish(&event("first"), &TraceContext::new_root()).await.unwrap();
+    cluster.request_errors(RDKafkaApiKey::Produce, &[too_large, too_large]);
+    let refused = producer.publish(&event("k"), &TraceContext::new_root()).await.unwrap_err();
+    assert!(matches!(refused, Error::Rejected(_)) && !refused.is_retriable(), "{refused:?}");
+    producer.publish(&event("k"), &TraceContext::new_root()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_producer_creates_no_topic() {
+    let (_cluster, kafka) = cluster();
+    let encoder = Encoder::<OrderEvent>::new(7);
+    let nowhere = Producer::start(&options(), &kafka, "nowhere".into(), encoder, "/test").unwrap();
+    let refused = nowhere.publish(&event("k"), &TraceContext::new_root()).await.unwrap_err();
+    assert!(matches!(refused, Error::Unavailable(_)) && refused.is_retriable(), "{refused:?}");
+    let client: rdkafka::consumer::BaseConsumer = kafka.client_config("test").create().unwrap();
+    let all = rdkafka::consumer::Consumer::fetch_metadata(&client, None, Duration::from_secs(10));
+    let all = all.unwrap();
+    let names: Vec<_> = all.topics().iter().map(|topic| topic.name()).collect();
+    assert_eq!(names, ["orders"]);
+}

@@ -5,10 +5,14 @@
 
 use std::fmt;
 
-use rdkafka::message::{Header, Headers, OwnedHeaders};
+use rdkafka::message::{Header, OwnedHeaders};
 use uuid::Uuid;
 
 use crate::{Event, Timestamp};
+
+mod raw;
+
+pub use raw::{RawHeader, RawHeaders, push};
 
 /// `content-type` of every event: Avro in the Confluent wire format.
 pub const CONTENT_TYPE: &str = "application/vnd.confluent.avro";
@@ -50,7 +54,7 @@ impl TraceContext {
     }
 
     /// The trace of a record, continued; a new one where the record has none.
-    pub fn continue_from<H: Headers>(headers: Option<&H>) -> Self {
+    pub fn continue_from<H: RawHeaders>(headers: Option<&H>) -> Self {
         Self::continue_text(headers.and_then(|h| text(h, "traceparent")))
     }
 
@@ -159,9 +163,9 @@ pub(crate) fn insert(headers: OwnedHeaders, (key, value): (&str, &str)) -> Owned
 }
 
 /// The value of the last header called `key`, where it is text.
-pub fn text<'h, H: Headers>(headers: &'h H, key: &str) -> Option<&'h str> {
-    let found = headers.iter().filter(|h| h.key == key).last()?;
-    std::str::from_utf8(found.value?).ok()
+pub fn text<'h, H: RawHeaders>(headers: &'h H, key: &str) -> Option<&'h str> {
+    let (_, value) = headers.raw().filter(|(name, _)| *name == key.as_bytes()).last()?;
+    std::str::from_utf8(value?).ok()
 }
 
 /// Why and where from a record went to a dead-letter topic.
@@ -192,7 +196,7 @@ pub const DEAD_LETTER_PREFIX: &str = "comanda_dlq_";
 
 impl<'a> DeadLetter<'a> {
     /// From the headers of a record in a dead-letter topic; `None` when it is no dead letter.
-    pub fn read<H: Headers>(headers: &'a H) -> Option<Self> {
+    pub fn read<H: RawHeaders>(headers: &'a H) -> Option<Self> {
         Some(Self {
             topic: text(headers, "comanda_dlq_topic")?,
             partition: text(headers, "comanda_dlq_partition")?.parse().ok()?,

@@ -4,9 +4,9 @@
 //! The note goes to the letter's own topic and partition, in the same transaction as the record.
 //! It stands behind the letter, so retention can't remove it before the letter.
 
-use rdkafka::message::{Header, Headers, OwnedHeaders};
+use rdkafka::message::OwnedHeaders;
 
-use crate::headers::{DEAD_LETTER_PREFIX, insert, text};
+use crate::headers::{DEAD_LETTER_PREFIX, RawHeaders, insert, push, text};
 use crate::{Source, Timestamp};
 
 /// Prefix of the headers that a redriven record has beyond those it was first consumed with.
@@ -30,13 +30,17 @@ impl Redrive {
     pub const FIRST_OFFSET: &str = "comanda_redrive_first_offset";
 
     /// The headers of the redriven record, from those of its dead letter.
-    pub fn headers<H: Headers>(&self, letter: Option<&H>) -> OwnedHeaders {
-        let added =
-            |key: &str| key.starts_with(DEAD_LETTER_PREFIX) || key.starts_with(REDRIVE_PREFIX);
-        let original = letter.into_iter().flat_map(Headers::iter).filter(|h| !added(h.key));
-        let kept = original.fold(OwnedHeaders::new(), |headers, Header { key, value }| {
-            headers.insert(Header { key, value })
-        });
+    pub fn headers<H: RawHeaders>(&self, letter: Option<&H>) -> OwnedHeaders {
+        let added = |name: &[u8]| {
+            name.starts_with(DEAD_LETTER_PREFIX.as_bytes())
+                || name.starts_with(REDRIVE_PREFIX.as_bytes())
+        };
+        let mut kept = OwnedHeaders::new();
+        for header in letter.into_iter().flat_map(RawHeaders::raw) {
+            if !added(header.0) {
+                push(&mut kept, header);
+            }
+        }
         let first_timestamp = self.first_timestamp.map(Timestamp::to_rfc3339).unwrap_or_default();
         [
             ("comanda_redrive_of_topic", self.of.topic.clone()),
@@ -51,7 +55,7 @@ impl Redrive {
     }
 
     /// From the headers of a redriven record; `None` for any other.
-    pub fn read<H: Headers>(headers: &H) -> Option<Self> {
+    pub fn read<H: RawHeaders>(headers: &H) -> Option<Self> {
         Some(Self {
             of: Source {
                 topic: text(headers, "comanda_redrive_of_topic")?.to_owned(),
@@ -90,8 +94,8 @@ impl Redriven {
 
     /// From the headers of a note; `None` for any other record. A dead letter is never a note,
     /// whatever headers the record of a stranger brought along.
-    pub fn read<H: Headers>(headers: &H) -> Option<Self> {
-        if headers.iter().any(|h| h.key.starts_with(DEAD_LETTER_PREFIX)) {
+    pub fn read<H: RawHeaders>(headers: &H) -> Option<Self> {
+        if headers.raw().any(|(name, _)| name.starts_with(DEAD_LETTER_PREFIX.as_bytes())) {
             return None;
         }
         Some(Self {

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use comanda_schemas::headers::RawHeaders;
 use comanda_schemas::scan::{Scan, Step};
 use comanda_schemas::{
     OrderId, ReadError, Registry, RegistryError, Timestamp, Topic, TopicNames, headers,
 };
 use rdkafka::Message;
-use rdkafka::message::{BorrowedMessage, Headers};
+use rdkafka::message::BorrowedMessage;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
@@ -83,8 +84,8 @@ impl Tail {
             Err(error) => (json!(text(payload)), Some(headers::error_chain(&error))),
         };
         let mut headers = serde_json::Map::new();
-        for header in record.headers().into_iter().flat_map(Headers::iter) {
-            headers.insert(header.key.to_owned(), json!(header.value.map(text)));
+        for (name, value) in record.headers().into_iter().flat_map(RawHeaders::raw) {
+            headers.insert(text(name), json!(value.map(text)));
         }
         let timestamp = record.timestamp().to_millis().map(Timestamp::from_millis);
         let mut line = json!({

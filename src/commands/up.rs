@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use comanda_schemas::{Registry, url_without_login};
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::admin::Server;
 use crate::cli::Role;
@@ -43,8 +43,12 @@ pub async fn open(
     let mut sandbox = Sandbox::start(loaded, free_ports).await?;
     let settings = sandbox.settings.clone();
     if sandbox.broker.is_none() {
-        for (topic, applied) in topics::apply(&settings.kafka, &settings.topics).await? {
+        let outcome = topics::apply(&settings.kafka, &settings.topics).await?;
+        for (topic, applied) in outcome.topics {
             info!(%topic, ?applied, "topic");
+        }
+        for remark in outcome.remarks {
+            warn!("{remark}");
         }
     }
     let readiness = Readiness::default();

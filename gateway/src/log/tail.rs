@@ -105,12 +105,25 @@ impl Tail {
         while !self.stop.is_cancelled() {
             match consumer.poll(LOOK) {
                 None => {}
-                Some(Ok(record)) => self.take(&record),
+                Some(Ok(record)) => self.take_or_skip(&record),
                 Some(Err(error)) if is_passing(&error) => {}
                 Some(Err(error)) => return Err(error),
             }
         }
         Ok(())
+    }
+
+    /// Takes a record. One that makes it panic is left out: met again, it would stop the reading of
+    /// its partition for ever.
+    fn take_or_skip(&self, record: &BorrowedMessage<'_>) {
+        let (partition, offset) = (record.partition(), record.offset());
+        if catch_unwind(AssertUnwindSafe(|| self.take(record))).is_err() {
+            error!(
+                partition,
+                offset, "a record of the orders topic made the reader panic, skipped"
+            );
+            self.marks.read(partition, offset);
+        }
     }
 
     /// Notes the record before the mark passes it: who waits for the mark then looks for it.

@@ -5,6 +5,7 @@
 //! never reach the end of a partition whose last record is a transaction's marker.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,7 @@ use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::hub::{Hub, Start, interrupted, shutting_down};
 use super::{Cursor, Live};
@@ -113,11 +114,21 @@ impl Reading<'_> {
             }
             match consumer.poll(LOOK) {
                 None => {}
-                Some(Ok(record)) => self.take(&record)?,
+                Some(Ok(record)) => self.take_or_skip(&record)?,
                 Some(Err(error)) if is_passing(&error) => {}
                 Some(Err(error)) => return Err(lost(&error)),
             }
         }
+    }
+
+    /// Takes a record. One that makes it panic is left out: met again, it would end the updates of
+    /// all subscribers again.
+    fn take_or_skip(&self, record: &BorrowedMessage<'_>) -> Result<(), Failure> {
+        catch_unwind(AssertUnwindSafe(|| self.take(record))).unwrap_or_else(|_| {
+            let (topic, partition, offset) = (record.topic(), record.partition(), record.offset());
+            error!(topic, partition, offset, "a record made the reader of updates panic, skipped");
+            Ok(())
+        })
     }
 
     fn take(&self, record: &BorrowedMessage<'_>) -> Result<(), Failure> {

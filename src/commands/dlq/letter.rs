@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use comanda_schemas::headers::RawHeaders;
 use comanda_schemas::{DeadLetter, Redrive, Redriven, Source, Timestamp};
 use rdkafka::Message;
 
@@ -112,7 +113,7 @@ pub enum Found {
 
 impl Found {
     /// Reads a record's headers.
-    pub fn read<M: Message>(record: &M) -> Self {
+    pub fn read<M: Message<Headers: RawHeaders>>(record: &M) -> Self {
         let Some(headers) = record.headers() else { return Self::Foreign };
         if let Some(note) = Redriven::read(headers) {
             return Self::Note(note);

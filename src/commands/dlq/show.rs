@@ -4,10 +4,11 @@ use std::fmt::Write as _;
 use std::ops::ControlFlow;
 
 use anyhow::{Result, bail};
+use comanda_schemas::headers::RawHeaders;
 use comanda_schemas::scan::From;
 use comanda_schemas::{ReadError, Registry, RegistryError, Stage, Timestamp, headers};
 use rdkafka::Message;
-use rdkafka::message::{Headers, OwnedMessage};
+use rdkafka::message::OwnedMessage;
 
 use super::Desk;
 use super::letter::{Found, Position, printable};
@@ -69,9 +70,9 @@ fn head(record: &OwnedMessage, done: Option<&Done>) -> String {
         record.offset(),
         time(stored_at),
     );
-    for header in record.headers().into_iter().flat_map(Headers::iter) {
-        let value = header.value.map_or_else(|| "-".to_owned(), header_value);
-        let _ = writeln!(text, "  {:<28}  {value}", printable(header.key.as_bytes(), 100));
+    for (name, value) in record.headers().into_iter().flat_map(RawHeaders::raw) {
+        let value = value.map_or_else(|| "-".to_owned(), header_value);
+        let _ = writeln!(text, "  {:<28}  {value}", printable(name, 100));
     }
     text
 }
