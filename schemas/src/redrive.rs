@@ -111,6 +111,8 @@ impl Redriven {
 
 #[cfg(test)]
 mod tests {
+    use rdkafka::message::{Header, Headers as _};
+
     use super::*;
     use crate::DeadLetter;
 
