@@ -124,6 +124,12 @@ async fn records_that_are_no_events_are_counted_and_passed_over() {
     let good = placed("k-1");
     let topic = bench.orders();
     let truncated = &comanda_schemas::Encoder::new(1).encode(&good).unwrap()[..40];
+    let unknown = serde_json::json!({ "error_code": 40403, "message": "Schema not found" });
+    Mock::given(method("GET"))
+        .and(path("/schemas/ids/99"))
+        .respond_with(ResponseTemplate::new(404).set_body_json(unknown))
+        .mount(&bench.registry)
+        .await;
     for garbage in [b"{}".as_slice(), b"", truncated, b"\0\0\0\0\x63no such schema"] {
         bench.produce(Topic::Orders, 0, garbage).await;
     }
