@@ -17,9 +17,10 @@ pub struct Options {
     /// Name of this instance in its transactional id, the same after each restart; `auto` takes
     /// the host's name and the lowest number that no other process on the host has.
     pub instance: String,
-    /// Records begun and not yet finished, waiting ones included, at least 1.
+    /// Calls under way, those that wait before their next try included, at least 1. As many records
+    /// may wait in memory behind others of their keys; beyond that only their offsets do.
     pub max_in_flight_records: usize,
-    /// Bytes of the records begun and not yet committed.
+    /// Bytes of the records begun and not yet committed; half as many may wait beside them.
     pub max_in_flight_bytes: usize,
     /// Calls for one record before it becomes a dead letter, at least 1.
     pub max_attempts: u32,
@@ -46,6 +47,10 @@ pub struct Options {
     pub max_transaction_records: usize,
 }
 
+/// Records of one partition that wait behind others of their keys, in memory or as offsets, before
+/// the partition is not read any further.
+pub(crate) const PARKED_PER_PARTITION: usize = 4_096;
+
 /// Size of a record that an engine writes, at the most; the topics it writes to must take as much.
 pub const MAX_MESSAGE_BYTES: u32 = 16 << 20;
 
@@ -61,7 +66,7 @@ impl Options {
 
     /// Records read and not committed at the most: see `is_full` in `run`, and a batch under way.
     pub(crate) fn in_hand(&self) -> usize {
-        self.max_in_flight_records + 2 * self.max_transaction_records
+        self.max_in_flight_records + 2 * self.max_transaction_records + PARKED_PER_PARTITION
     }
 
     pub(crate) fn transaction_timeout(&self) -> Duration {

@@ -1,4 +1,5 @@
-//! What stood before a record under its key, read from the topic once more.
+//! Records read from the topic once more: what stood before a record under its key, and records of
+//! which only the offsets wait.
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
@@ -8,6 +9,7 @@ use comanda_kafka::ClientLog;
 use comanda_kafka::scan::{configure_reader, is_passing};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::message::BorrowedMessage;
 use rdkafka::{Message as _, Offset, TopicPartitionList};
 use tokio::sync::Semaphore;
 
@@ -43,13 +45,44 @@ impl KeyHistory {
         offsets: Range<i64>,
         key: &[u8],
     ) -> KafkaResult<Vec<Record>> {
+        let key = key.to_owned();
+        self.read_with(partition, offsets, move |record| record.key() == Some(&key)).await
+    }
+
+    /// The records at `offsets`, ascending, of `partition`; those that were deleted since are left
+    /// out.
+    pub async fn records_at(
+        self: &Arc<Self>,
+        partition: i32,
+        offsets: Vec<i64>,
+    ) -> KafkaResult<Vec<Record>> {
+        let (Some(first), Some(last)) = (offsets.first(), offsets.last()) else {
+            return Ok(Vec::new());
+        };
+        let range = *first..*last + 1;
+        let is_wanted =
+            move |record: &BorrowedMessage<'_>| offsets.binary_search(&record.offset()).is_ok();
+        self.read_with(partition, range, is_wanted).await
+    }
+
+    async fn read_with(
+        self: &Arc<Self>,
+        partition: i32,
+        offsets: Range<i64>,
+        is_wanted: impl Fn(&BorrowedMessage<'_>) -> bool + Send + 'static,
+    ) -> KafkaResult<Vec<Record>> {
         let _turn = self.turns.acquire().await.expect("never closed");
-        let (own, key) = (self.clone(), key.to_owned());
-        let reading = tokio::task::spawn_blocking(move || own.read(partition, &offsets, &key));
+        let own = self.clone();
+        let reading = tokio::task::spawn_blocking(move || own.read(partition, &offsets, is_wanted));
         reading.await.unwrap_or(Err(KafkaError::Canceled))
     }
 
-    fn read(&self, partition: i32, offsets: &Range<i64>, key: &[u8]) -> KafkaResult<Vec<Record>> {
+    fn read(
+        &self,
+        partition: i32,
+        offsets: &Range<i64>,
+        is_wanted: impl Fn(&BorrowedMessage<'_>) -> bool,
+    ) -> KafkaResult<Vec<Record>> {
         let idle = || self.idle.lock().unwrap_or_else(|e| e.into_inner());
         let reader = idle().pop();
         let reader = reader.map_or_else(|| self.reader(), Ok)?;
@@ -60,10 +93,14 @@ impl KeyHistory {
         loop {
             match reader.poll(PATIENCE) {
                 Some(Ok(record)) if record.offset() >= offsets.end => break,
-                Some(Ok(record)) if record.key() == Some(key) => {
-                    records.push(Record::copy(&self.topic, &record));
+                Some(Ok(record)) => {
+                    if is_wanted(&record) {
+                        records.push(Record::copy(&self.topic, &record));
+                    }
+                    if record.offset() + 1 == offsets.end {
+                        break;
+                    }
                 }
-                Some(Ok(_)) => {}
                 Some(Err(KafkaError::PartitionEOF(_))) => break,
                 Some(Err(error)) if is_passing(&error) => {}
                 Some(Err(error)) => return Err(error),

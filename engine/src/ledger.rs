@@ -37,6 +37,8 @@ struct Partition<T> {
     finished: usize,
     /// In the transaction under way.
     committing: usize,
+    /// What is finished and can't be committed, because the metadata would be too large for it.
+    is_overfull: bool,
 }
 
 #[derive(Debug)]
@@ -123,7 +125,8 @@ impl<T> Partition<T> {
         let finished = self.entries.iter().filter(|(_, e)| e.is_finished());
         let mut offsets: Vec<i64> = finished.map(|(offset, _)| *offset).take(max).collect();
         let (mut next, mut metadata) = self.after(&offsets);
-        if metadata.len() > MAX_LEN {
+        self.is_overfull = metadata.len() > MAX_LEN;
+        if self.is_overfull {
             // What has nothing unfinished below it takes away from the metadata.
             let prefix = self.entries.iter().take(max).take_while(|(_, e)| e.is_finished());
             offsets = prefix.map(|(offset, _)| *offset).collect();
@@ -200,6 +203,7 @@ impl<T> Ledger<T> {
             running: 0,
             finished: 0,
             committing: 0,
+            is_overfull: false,
         };
         self.partitions.insert(partition, fresh);
         epoch
@@ -229,6 +233,15 @@ impl<T> Ledger<T> {
         self.records += 1;
         self.bytes += bytes;
         Begun::New { epoch: of.epoch, suspect: of.suspects.take(offset) }
+    }
+
+    /// Notes that a record that is begun holds so many bytes from now on.
+    pub fn weigh(&mut self, partition: i32, epoch: u64, offset: i64, bytes: usize) {
+        let of = self.partitions.get_mut(&partition).filter(|p| p.epoch == epoch);
+        if let Some(entry) = of.and_then(|of| of.entries.get_mut(&offset)) {
+            self.bytes = self.bytes - entry.bytes + bytes;
+            entry.bytes = bytes;
+        }
     }
 
     /// Notes what a record left; `None` when it was dropped undone. `false` when its partition has
@@ -331,6 +344,12 @@ impl<T> Ledger<T> {
         self.partitions.get(&partition).map_or(0, |p| p.finished + p.committing)
     }
 
+    /// Whether the metadata of `partition` had no room for all that was finished. Nothing more
+    /// should be read from it until it has.
+    pub fn is_overfull(&self, partition: i32) -> bool {
+        self.partitions.get(&partition).is_some_and(|p| p.is_overfull)
+    }
+
     /// When the oldest record was read that is not committed.
     pub fn oldest(&self) -> Option<Instant> {
         let first = |of: &Partition<T>| of.entries.first_key_value().map(|(_, e)| e.read_at);
@@ -345,6 +364,12 @@ impl<T> Ledger<T> {
     /// Those of them that are finished and wait for a transaction.
     pub fn finished(&self) -> usize {
         self.finished
+    }
+
+    /// Those of the finished ones that a transaction can take now.
+    pub fn ready(&self) -> usize {
+        let overfull = self.partitions.values().filter(|p| p.is_overfull);
+        self.finished - overfull.map(|p| p.finished).sum::<usize>()
     }
 
     /// Records begun and not finished.

@@ -268,6 +268,28 @@ impl<P: Processor> Shared<P> {
         Some(earlier)
     }
 
+    /// The records at `offsets` of a partition, those that are still there; `None` when the
+    /// partition went first.
+    pub async fn reread(
+        &self,
+        partition: i32,
+        offsets: Vec<i64>,
+        owned: &Owned,
+    ) -> Option<Vec<Record>> {
+        let mut pause = ASK_AGAIN;
+        loop {
+            match self.history.records_at(partition, offsets.clone()).await {
+                Ok(records) => return Some(records),
+                Err(error) => {
+                    let (stage, first) = (self.name(), offsets.first());
+                    warn!(stage, partition, ?first, %error, "waiting records can't be read yet");
+                    self.wait(pause, &owned.winding_down).await?;
+                    pause = (pause * 2).min(ASK_AGAIN_MAX);
+                }
+            }
+        }
+    }
+
     fn dead_letter(&self, record: &Record, trials: &mut Trials, error: &HandlerError) -> Output {
         trials.fail();
         error!(

@@ -128,16 +128,16 @@ fn a_repeated_offset_and_a_late_completion_are_ignored() {
 fn metadata_that_would_not_fit_waits_for_the_slow_records() {
     let mut ledger = Ledger::new();
     let epoch = ledger.assign(0, Spans::default(), Suspects::default());
-    for offset in 0..8_000 {
+    for offset in 0..40_000 {
         begin(&mut ledger, offset);
     }
     // Every second one: more spans than 4,096 bytes can tell.
-    for offset in (1..8_000).step_by(2) {
+    for offset in (1..40_000).step_by(2) {
         ledger.finish(0, epoch, offset, Some(offset));
     }
-    assert!(ledger.take(9_000).is_none());
+    assert!(ledger.take(41_000).is_none());
     ledger.finish(0, epoch, 0, Some(0));
-    let batch = ledger.take(9_000).unwrap();
+    let batch = ledger.take(41_000).unwrap();
     assert_eq!(batch.commits[0].results, [(0, 0), (1, 1)]);
     assert_eq!((batch.commits[0].next, batch.commits[0].metadata.as_str()), (2, ""));
 }
@@ -147,15 +147,15 @@ fn metadata_that_would_not_fit_in_any_way_is_never_sent() {
     let mut ledger = Ledger::new();
     let epoch = ledger.assign(0, Spans::default(), Suspects::default());
     // Between them are offsets without a record, such as a transaction leaves.
-    for offset in (0..8_000).step_by(2) {
+    for offset in (0..40_000).step_by(2) {
         begin(&mut ledger, offset);
     }
     ledger.finish(0, epoch, 0, Some(0));
     assert!(ledger.take(9).is_none());
-    for offset in (2..8_000).step_by(2) {
+    for offset in (2..40_000).step_by(2) {
         ledger.finish(0, epoch, offset, Some(offset));
     }
-    assert_eq!(ledger.take(9_000).unwrap().records, 4_000);
+    assert_eq!(ledger.take(41_000).unwrap().records, 20_000);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 mod commit;
 mod rebalance;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -15,16 +15,17 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use tokio::runtime;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use self::commit::Committing;
 use self::rebalance::Leaving;
 use crate::Record;
 use crate::breaker::Breaker;
 use crate::committer::{self, Committer, Report};
+use crate::config::PARKED_PER_PARTITION;
 use crate::dispatch::{Completion, Dispatcher};
 use crate::handle::State;
-use crate::lanes::Lanes;
+use crate::lanes::{Entered, Lane, Lanes, Next, Parked};
 use crate::ledger::{Begun, Ledger};
 use crate::output::{Finished, Output};
 use crate::partition_start::{self, PartitionStarter, Start};
@@ -57,10 +58,22 @@ pub(crate) enum Event {
     Finished(Vec<Completion>),
     /// A note is to be written. It comes before the end of its job.
     Note(Output),
+    /// Records that waited as offsets were read.
+    Parked(Reread),
     /// Where a partition begins.
     Start(Start),
     /// The committer of this number has something to say.
     Committer(u64, Report),
+}
+
+/// Records that waited as offsets, read again.
+pub(crate) struct Reread {
+    lane: Lane,
+    /// Number of the reading.
+    reading: u64,
+    /// What was asked for, and what of it is still there.
+    parked: Vec<Parked>,
+    records: Vec<Record>,
 }
 
 /// The loop and its state.
@@ -77,6 +90,10 @@ pub(crate) struct Run<P: Processor> {
     /// Notes that wait for a transaction.
     pub(crate) notes: Vec<Output>,
     pub(crate) lanes: Lanes<Job>,
+    /// Partitions that are not read any further for now, because too much waits in them.
+    pub(crate) throttled: BTreeSet<i32>,
+    runtime: runtime::Handle,
+    sender: mpsc::Sender<Event>,
     pub(crate) owned: HashMap<i32, Arc<Owned>>,
     /// Partitions that came and wait to be started, each with the ticket of its question.
     pub(crate) waiting: HashMap<i32, u64>,
@@ -125,6 +142,7 @@ impl<P: Processor> Run<P> {
         let (state, pulse, shutdown, gone) = (setup.state, setup.pulse, setup.shutdown, setup.gone);
         let (sender, events) = mpsc::channel();
         let options = &shared.options;
+        let (max_records, max_bytes) = (options.max_in_flight_records, options.max_in_flight_bytes);
         let consumer = Arc::new(consumer);
         let committers = committer::Setup {
             stage: shared.name(),
@@ -149,12 +167,15 @@ impl<P: Processor> Run<P> {
             committing: Committing::Opening,
             commit_after: None,
             breaker: Breaker::new(options.breaker_window_records, options.breaker_dead_percent),
-            handout: Dispatcher::new(shared.clone(), runtime, sender),
+            handout: Dispatcher::new(shared.clone(), runtime.clone(), sender.clone()),
             shared,
             consumer,
             ledger: Ledger::new(),
             notes: Vec::new(),
-            lanes: Lanes::new(),
+            lanes: Lanes::new(max_records, max_bytes / 2),
+            throttled: BTreeSet::new(),
+            runtime,
+            sender,
             owned: HashMap::new(),
             waiting: HashMap::new(),
             starts: Vec::new(),
@@ -218,6 +239,7 @@ impl<P: Processor> Run<P> {
             self.watch_committer()?;
             self.rebalance()?;
             self.start_partitions()?;
+            self.throttle();
             self.take_events()?;
             self.check_breaker()?;
             self.commit()?;
@@ -290,7 +312,7 @@ impl<P: Processor> Run<P> {
 
     fn await_event(&mut self, limit: Duration) -> Result<(), Error> {
         self.handout.launch();
-        if self.ledger.unfinished() >= CROWD {
+        if self.running() >= CROWD {
             std::thread::sleep(NAP);
             return self.take_events();
         }
@@ -317,6 +339,10 @@ impl<P: Processor> Run<P> {
                 self.notes.push(note);
                 Ok(())
             }
+            Event::Parked(reread) => {
+                self.refill(reread);
+                Ok(())
+            }
             Event::Start(start) => {
                 self.starts.push(start);
                 Ok(())
@@ -335,13 +361,63 @@ impl<P: Processor> Run<P> {
         if let Some(dead) = dead {
             self.breaker.note(dead);
         }
-        if let Some(next) = self.lanes.leave(done.lane) {
-            self.handout.add(done.lane, next);
+        let next = self.lanes.leave(done.lane);
+        self.go_on(done.lane, next);
+    }
+
+    /// Has what comes next in a lane begin.
+    fn go_on(&mut self, lane: Lane, next: Next<Job>) {
+        match next {
+            Next::Run(job) => self.handout.add(lane, job),
+            Next::Read(reading, parked) => {
+                let Some(owned) = self.owned.get(&lane.partition).cloned() else { return };
+                let (shared, sender) = (self.shared.clone(), self.sender.clone());
+                self.runtime.spawn(async move {
+                    let offsets = parked.iter().map(|parked| parked.offset).collect();
+                    let read = shared.reread(lane.partition, offsets, &owned).await;
+                    let Some(records) = read else { return };
+                    let reread = Reread { lane, reading, parked, records };
+                    // The loop may have ended.
+                    let _ = sender.send(Event::Parked(reread));
+                });
+            }
+            Next::Free => {}
         }
     }
 
-    pub(crate) fn drop_undone(&mut self, job: &Job) {
-        self.ledger.finish(job.record.partition(), job.epoch, job.record.offset(), None);
+    /// Gives a lane the records that waited as offsets.
+    fn refill(&mut self, reread: Reread) {
+        let Reread { lane, reading, parked, records } = reread;
+        let partition = lane.partition;
+        let Some(owned) = self.owned.get(&partition).cloned() else { return };
+        if !self.lanes.awaits(lane, reading) {
+            return;
+        }
+        let mut records = records.into_iter().peekable();
+        let mut jobs = Vec::with_capacity(parked.len());
+        for Parked { offset, epoch, is_suspect } in parked {
+            match records.next_if(|record| record.offset() == offset) {
+                Some(record) => {
+                    let bytes = record.size();
+                    self.ledger.weigh(partition, epoch, offset, bytes);
+                    jobs.push((Job { record, epoch, is_suspect, owned: owned.clone() }, bytes));
+                }
+                None => {
+                    error!(
+                        stage = self.shared.name(),
+                        partition, offset, "a record was deleted before its turn came"
+                    );
+                    self.ledger.finish(partition, epoch, offset, Some(Finished::default()));
+                }
+            }
+        }
+        let next = self.lanes.refill(lane, jobs);
+        self.go_on(lane, next);
+    }
+
+    /// Calls under way.
+    fn running(&self) -> usize {
+        self.ledger.unfinished().saturating_sub(self.lanes.waiting())
     }
 
     // --- reading -------------------------------------------------------------------------------
@@ -350,9 +426,9 @@ impl<P: Processor> Run<P> {
     /// places of calls, or slow calls would wait for transactions.
     fn is_full(&self) -> bool {
         let options = &self.shared.options;
-        self.ledger.unfinished() >= options.max_in_flight_records
-            || self.ledger.finished() >= options.max_transaction_records
-            || self.ledger.bytes() >= options.max_in_flight_bytes
+        self.running() >= options.max_in_flight_records
+            || self.ledger.ready() >= options.max_transaction_records
+            || self.ledger.bytes() - self.lanes.bytes() >= options.max_in_flight_bytes
     }
 
     fn read(&mut self) -> Result<(), Error> {
@@ -362,7 +438,7 @@ impl<P: Processor> Run<P> {
         self.full_since = None;
         // Hysteresis: reading resumes with room for a while.
         let max = self.shared.options.max_in_flight_records;
-        if self.paused && self.ledger.unfinished() * 5 <= max * 4 {
+        if self.paused && self.running() * 5 <= max * 4 {
             self.set_paused(false);
         }
         let idle = self.ledger.records() == 0;
@@ -397,6 +473,11 @@ impl<P: Processor> Run<P> {
             Ok(()) => {
                 self.paused = paused;
                 self.state.paused.store(paused, Ordering::Release);
+                if !paused {
+                    // Those have a reason of their own, and get their pause anew.
+                    self.throttled.clear();
+                    self.throttle();
+                }
             }
             Err(error) => warn!(stage = self.shared.name(), %error, "pausing or resuming failed"),
         }
@@ -432,9 +513,53 @@ impl<P: Processor> Run<P> {
             }
         };
         let lane = self.lanes.of(partition, record.key(), offset);
+        let bytes = record.size();
         let job = Job { record, epoch, is_suspect, owned: owned.clone() };
-        if let Some(job) = self.lanes.enter(lane, job) {
-            self.handout.add(lane, job);
+        match self.lanes.enter(lane, job, bytes, Parked { offset, epoch, is_suspect }) {
+            Entered::Run(job) => self.handout.add(lane, job),
+            Entered::Waits => {}
+            Entered::Parked => self.ledger.weigh(partition, epoch, offset, 0),
+        }
+    }
+
+    /// Stops the fetching of partitions in which too much waits, and of no others; until there is
+    /// room again.
+    fn throttle(&mut self) {
+        let is_crowded = |of: &Self, partition, bound| {
+            of.lanes.waiting_in(partition) >= bound || of.ledger.is_overfull(partition)
+        };
+        let (mut stopped, mut resumed) = (Vec::new(), Vec::new());
+        for partition in self.ledger.partitions() {
+            if !self.throttled.contains(&partition) {
+                if is_crowded(self, partition, PARKED_PER_PARTITION) {
+                    stopped.push(partition);
+                }
+            } else if !is_crowded(self, partition, PARKED_PER_PARTITION * 4 / 5) {
+                resumed.push(partition);
+            }
+        }
+        let stage = self.shared.name();
+        if !stopped.is_empty() {
+            warn!(
+                stage,
+                partitions = ?stopped,
+                "too many records wait for others of their keys; the partitions are read on when \
+                 they are fewer"
+            );
+            self.throttled.extend(&stopped);
+            let list = group::list_of(&self.shared.input, &stopped);
+            if let Err(error) = self.consumer.pause(&list) {
+                warn!(stage, partitions = ?stopped, %error, "pausing partitions failed");
+            }
+        }
+        if !resumed.is_empty() {
+            self.throttled.retain(|partition| !resumed.contains(partition));
+            let list = group::list_of(&self.shared.input, &resumed);
+            if !self.paused
+                && let Err(error) = self.consumer.resume(&list)
+            {
+                warn!(stage, partitions = ?resumed, %error, "resuming partitions failed");
+            }
         }
     }
 }

@@ -12,7 +12,7 @@ use tracing::{info, warn};
 use super::Run;
 use crate::ledger::Suspects;
 use crate::partition_start::{PartitionStarter, Start};
-use crate::task::Owned;
+use crate::task::{Job, Owned};
 use crate::{Error, Processor};
 
 /// How long one question for offsets may last; each has a time-out of a second.
@@ -70,8 +70,9 @@ impl<P: Processor> Run<P> {
             if let Some(owned) = self.owned.get(partition) {
                 owned.winding_down.cancel();
             }
-            for job in self.lanes.clear(*partition) {
-                self.drop_undone(&job);
+            let of = |job: &Job| (job.record.offset(), job.epoch);
+            for (offset, epoch) in self.lanes.clear(*partition, of) {
+                self.ledger.finish(*partition, epoch, offset, None);
             }
         }
         Leaving { partitions, deadline: Instant::now() + self.shared.options.drain() }
@@ -212,6 +213,7 @@ impl<P: Processor> Run<P> {
             if let Some(owned) = self.owned.remove(partition) {
                 owned.gone.cancel();
             }
+            self.throttled.remove(partition);
             self.lanes.forget(*partition);
             self.ledger.forget(*partition);
         }
