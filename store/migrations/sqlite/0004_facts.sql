@@ -3,7 +3,8 @@
 -- (`unfinished`).
 
 -- What was read from the topics, each event once, without the content of the order. Everything else
--- follows from it and from `contents`.
+-- follows from it and from `contents`. A table with row ids: rows are appended one behind another, and
+-- indexes carry a number in place of two ids. WITHOUT ROWID each row would spill into a page of its own.
 CREATE TABLE facts (
     order_id      TEXT    NOT NULL,
     event_id      TEXT    NOT NULL,
@@ -21,7 +22,7 @@ CREATE TABLE facts (
     step          TEXT,             -- what the fold needs to know, as JSON
     body          TEXT    NOT NULL, -- the event without the content, as JSON
     PRIMARY KEY (order_id, event_id)
-) WITHOUT ROWID;
+);
 CREATE INDEX facts_by_place ON facts (topic, partition_id, record_offset);
 CREATE INDEX facts_by_customer ON facts (customer_id, topic, partition_id, record_offset)
     WHERE customer_id IS NOT NULL;
@@ -47,7 +48,7 @@ CREATE TABLE order_states (
     waiting_since  BIGINT,
     content_id     TEXT   NOT NULL,
     body           TEXT   NOT NULL
-) WITHOUT ROWID;
+);
 CREATE INDEX states_by_time ON order_states (placed_at, order_id);
 CREATE INDEX states_by_customer ON order_states (customer_id, placed_at, order_id);
 CREATE INDEX states_by_status ON order_states (status, placed_at, order_id);

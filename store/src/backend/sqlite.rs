@@ -12,6 +12,15 @@ use crate::{Error, Options};
 /// What the URL of a SQLite store begins with.
 pub(crate) const SCHEME: &str = "sqlite://";
 
+/// What the writer keeps of the file in memory, in KiB (negative: that is how SQLite tells them from
+/// pages). Ids are spread over the whole of every index, so with SQLite's 2 MiB nearly each row reads
+/// pages of the file again.
+const WRITER_CACHE: &str = "-65536";
+
+/// Pages of the journal after which they are moved into the file, 4 KiB each. A page that changes
+/// often is written once for all of its changes; SQLite's own 1,000 are two batches.
+const CHECKPOINT_PAGES: &str = "8000";
+
 /// How long after "busy" a new file is opened again.
 const BUSY_PAUSE: Duration = Duration::from_millis(10);
 
@@ -62,7 +71,8 @@ pub(crate) fn pools(connect: SqliteConnectOptions, options: &Options) -> [Sqlite
         pool.acquire_timeout(options.patience())
     };
     // SQLite takes one writer at a time, and a queue is fairer than its lock.
-    let writer = pool(1).connect_lazy_with(connect.clone());
+    let writer = connect.clone().pragma("cache_size", WRITER_CACHE);
+    let writer = pool(1).connect_lazy_with(writer.pragma("wal_autocheckpoint", CHECKPOINT_PAGES));
     let readers = connect.pragma("query_only", "ON");
     let [keyed, orders, lists] =
         options.readers().map(|count| pool(count).connect_lazy_with(readers.clone()));
