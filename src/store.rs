@@ -53,7 +53,7 @@ pub fn watch(store: Store, readiness: &Readiness, shutdown: CancellationToken) {
                 Ok(_) => {}
                 Err(error) => {
                     let error = headers::error_chain(&error);
-                    if health.trouble("reading", &error) {
+                    if health.trouble("reading", format!("does not answer: {error}")) {
                         warn!(error, "the order store does not answer");
                     }
                 }
