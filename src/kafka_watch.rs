@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use comanda_schemas::{ClientLog, KafkaOptions};
+use comanda_schemas::{ClientLog, KafkaOptions, diagnosis, hear};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -53,7 +53,11 @@ pub fn start(
 
 fn look(client: &BaseConsumer<ClientLog>, topics: &[String]) -> Result<(), String> {
     let metadata = client.fetch_metadata(None, LOOK);
-    let metadata = metadata.map_err(|error| format!("does not answer: {error}"))?;
+    hear(client);
+    let metadata = metadata.map_err(|error| match diagnosis::recent_in_words() {
+        Some(why) => format!("does not answer: {why}"),
+        None => format!("does not answer: {error}"),
+    })?;
     let is_there = |name: &&String| metadata.topics().iter().any(|t| t.name() == name.as_str());
     match topics.iter().find(|name| !is_there(name)) {
         None => Ok(()),

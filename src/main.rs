@@ -29,6 +29,7 @@ mod watchdog;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use comanda_schemas::diagnosis;
 
 use cli::{Cli, Command, ConfigAction, MailAction, Role, SchemaKind, SchemasAction, TopicsAction};
 use config::Loaded;
@@ -46,6 +47,12 @@ fn main() -> ExitCode {
     exit::with(async {
         let Err(error) = run(cli).await else { return 0 };
         note!("comanda: {error:#}");
+        // A call to a broker that can't be reached ends with no more than a time-out.
+        if error.chain().any(|cause| cause.is::<rdkafka::error::KafkaError>()) {
+            for found in diagnosis::recent() {
+                note!("  {found}\n  ({})", found.said);
+            }
+        }
         exit::FAILURE
     })
 }

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use comanda_processors::engine::MAX_MESSAGE_BYTES;
-use comanda_schemas::{ClientLog, KafkaOptions, Topic};
+use comanda_schemas::{ClientLog, KafkaOptions, Topic, hear};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::metadata::{MetadataBroker, MetadataTopic};
 
@@ -155,8 +156,10 @@ async fn cluster(kafka: KafkaOptions) -> Result<Cluster> {
     let brokers = kafka.brokers.clone();
     let asked = tokio::task::spawn_blocking(move || {
         let config = kafka.client_config("admin");
-        let client: AdminClient<ClientLog> = config.create_with_context(ClientLog)?;
-        client.inner().fetch_metadata(None, ASK)
+        let client: BaseConsumer<ClientLog> = config.create_with_context(ClientLog)?;
+        let metadata = client.fetch_metadata(None, ASK);
+        hear(&client);
+        metadata
     });
     let metadata = asked.await?.with_context(|| {
         format!("Kafka at {brokers} does not answer; is it running, and is --brokers right?")

@@ -5,10 +5,12 @@ use std::time::Duration;
 use rdkafka::Offset;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
+use rdkafka::topic_partition_list::TopicPartitionListElem;
 use tracing::warn;
 
 use crate::offset_metadata::Spans;
 use comanda_kafka::group::{Context, list_of};
+use comanda_kafka::offsets::metadata;
 
 /// Limit of one question for committed offsets; the one who asks has other things to do.
 const ASK: Duration = Duration::from_secs(1);
@@ -45,13 +47,16 @@ pub(crate) fn committed(
         return Ok(Vec::new());
     }
     let list = consumer.committed_offsets(list_of(topic, partitions), ASK)?;
-    let standing = |element: &rdkafka::topic_partition_list::TopicPartitionListElem<'_>| {
+    let elements = list.elements();
+    let standing = |index: usize, element: &TopicPartitionListElem<'_>| {
         element.error()?;
         let partition = element.partition();
         let Offset::Offset(next) = element.offset() else {
             return Ok(Standing { partition, at: None });
         };
-        let above = Spans::decode(next, element.metadata()).unwrap_or_else(|| {
+        let metadata = metadata(&list, index).unwrap_or_default();
+        let above = std::str::from_utf8(metadata).ok().and_then(|text| Spans::decode(next, text));
+        let above = above.unwrap_or_else(|| {
             warn!(
                 stage,
                 partition,
@@ -62,6 +67,6 @@ pub(crate) fn committed(
         });
         Ok(Standing { partition, at: Some((next, above)) })
     };
-    let elements = list.elements();
-    Ok(elements.iter().map(|element| (element.partition(), standing(element))).collect())
+    let elements = elements.iter().enumerate();
+    Ok(elements.map(|(index, element)| (element.partition(), standing(index, element))).collect())
 }

@@ -5,9 +5,9 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use comanda_kafka::headers::RawHeaders;
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 
 use crate::Headers;
@@ -45,16 +45,8 @@ impl Record {
             from..bytes.len() as u32
         };
         let (key, value) = (key.map(&mut add), value.map(&mut add));
-        // The binding panics at names that are not text, which a client in C can write. Such a record
-        // goes on without its headers.
-        let copied = catch_unwind(AssertUnwindSafe(|| {
-            let headers = headers.into_iter().flat_map(|headers| headers.iter());
-            headers.map(|h| (add(h.key.as_bytes()), h.value.map(&mut add))).collect()
-        }));
-        let headers = copied.unwrap_or_else(|_| {
-            bytes.truncate(size);
-            Default::default()
-        });
+        let headers = headers.into_iter().flat_map(RawHeaders::raw);
+        let headers = headers.map(|(name, value)| (add(name), value.map(&mut add))).collect();
         Self {
             topic: topic.clone(),
             partition: message.partition(),
@@ -83,8 +75,7 @@ impl Record {
             from..bytes.len() as u32
         };
         let (key, value) = (key.map(&mut add), value.map(&mut add));
-        let headers =
-            headers.iter().map(|(name, value)| (add(name.as_bytes()), value.map(&mut add)));
+        let headers = headers.iter().map(|(name, value)| (add(name), value.map(&mut add)));
         let headers = headers.collect();
         let topic = topic.into();
         Self { topic, partition, offset, timestamp: None, bytes, key, value, headers }
@@ -140,9 +131,8 @@ impl Record {
     pub fn headers(&self) -> Headers {
         let mut headers = Headers::with_capacity(self.headers.len(), self.bytes.len());
         for (key, value) in &self.headers {
-            // Names came from librdkafka as text.
-            let key = String::from_utf8_lossy(self.part(key));
-            headers.push_optional(&key, value.as_ref().map(|range| self.part(range)));
+            let value = value.as_ref().map(|range| self.part(range));
+            headers.push_optional(self.part(key), value);
         }
         headers
     }

@@ -1,15 +1,21 @@
 //! How to reach the Kafka cluster: the settings that every client of comanda shares.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::ConsumerContext;
+use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{DeliveryResult, ProducerContext};
 use rdkafka::{ClientConfig, ClientContext};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
-use tracing::{debug, error};
+use tracing::{debug, error, warn};
+
+use crate::diagnosis;
+
+/// Errors that [`hear`] takes at one time.
+const MAX_HEARD: usize = 100;
 
 /// Connection settings, the same for producers, consumers and administration.
 #[derive(Debug, Clone, Deserialize)]
@@ -46,7 +52,10 @@ impl KafkaOptions {
             .set("reconnect.backoff.ms", "100")
             .set("reconnect.backoff.max.ms", "2000")
             .set("socket.nagle.disable", "true")
-            .set("log.connection.close", "false");
+            // Of ten seconds a command would have none left to say what is wrong.
+            .set("socket.connection.setup.timeout.ms", "5000")
+            // Lines of the log tell why a connection fails, those of its end included.
+            .set_log_level(RDKafkaLogLevel::Info);
         if self.security_protocol.to_ascii_lowercase().starts_with("sasl") {
             config
                 .set("sasl.mechanism", &self.sasl_mechanism)
@@ -87,9 +96,23 @@ impl ProducerContext for ClientLog {
     fn delivery(&self, _: &DeliveryResult<'_>, (): ()) {}
 }
 
-/// Logs a line of librdkafka's own log. Failed connections stand there again and again, at error
-/// level; the parts of comanda that depend on them say so once, so here they are details.
+/// Has the log hear what librdkafka has said to a consumer without partitions, which nobody polls:
+/// its lines wait until then, those of why a connection fails among them.
+pub fn hear<C: ConsumerContext>(consumer: &BaseConsumer<C>) {
+    for _ in 0..MAX_HEARD {
+        if consumer.poll(Duration::ZERO).is_none() {
+            return;
+        }
+    }
+}
+
+/// Logs a line of librdkafka's own log. Failed connections stand there again and again, for each
+/// client: why they fail is told once a minute for each address, and the lines are details.
 pub fn log_line(level: RDKafkaLogLevel, facility: &str, line: &str) {
+    if let Some(found) = diagnosis::note(line) {
+        let (broker, said) = (&found.address, &found.said);
+        warn!(broker, said, "{found}");
+    }
     match level {
         RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
             error!(facility, line, "librdkafka");

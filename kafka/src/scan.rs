@@ -8,7 +8,7 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
-use crate::{ClientLog, KafkaOptions};
+use crate::{ClientLog, KafkaOptions, hear};
 
 /// Limit of one question to the broker about the topic.
 const ASK: Duration = Duration::from_secs(10);
@@ -80,12 +80,15 @@ pub fn configure_reader(config: &mut ClientConfig, group: &str) {
 }
 
 /// The partitions of `topic`; none where there is no such topic. Blocks for `limit` at the most.
+/// Records that the consumer has fetched are lost: to be asked before it has partitions.
 pub fn partitions<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     topic: &str,
     limit: Duration,
 ) -> KafkaResult<Vec<i32>> {
-    let metadata = consumer.fetch_metadata(Some(topic), limit)?;
+    let metadata = consumer.fetch_metadata(Some(topic), limit);
+    hear(consumer);
+    let metadata = metadata?;
     let found = metadata.topics().iter().filter(|found| found.name() == topic);
     Ok(found.flat_map(|found| found.partitions()).map(|partition| partition.id()).collect())
 }

@@ -10,9 +10,7 @@ use uuid::Uuid;
 
 use crate::{Event, Timestamp};
 
-mod raw;
-
-pub use raw::{RawHeader, RawHeaders, push};
+pub use comanda_kafka::headers::{RawHeader, RawHeaders, push};
 
 /// `content-type` of every event: Avro in the Confluent wire format.
 pub const CONTENT_TYPE: &str = "application/vnd.confluent.avro";

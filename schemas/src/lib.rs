@@ -25,7 +25,8 @@ mod value;
 // Until every crate takes them from where they are.
 pub use codec::{DecodeError, EncodeError, Encoder, WriterSchema, schema, split};
 pub use comanda_kafka::{
-    ClientLog, KafkaOptions, log_error, log_line, scan, send_when_there_is_room,
+    ClientLog, KafkaOptions, TopicId, diagnosis, hear, log_error, log_line, scan,
+    send_when_there_is_room, topic_ids,
 };
 pub use event::{
     Contact, Event, FailureReason, NotificationEvent, NotificationEventType, Order, OrderEvent,
