@@ -70,11 +70,7 @@ impl Problem {
             Self::Certificate
         } else if any(&["client SSL authentication might be", "certificate required"]) {
             Self::ClientCertificate
-        } else if any(&["SSL handshake", "SSL connection handshake"])
-            || has("Disconnected") && has("in state SSL_HANDSHAKE")
-        {
-            Self::NotTls
-        } else if has("timed out in state SSL_HANDSHAKE") {
+        } else if any(&["SSL handshake", "SSL connection handshake", "in state SSL_HANDSHAKE"]) {
             Self::NotTls
         } else if any(&["setup timed out in state", "Connection timed out"]) {
             Self::NoAnswer
