@@ -3,6 +3,7 @@
 mod bench;
 mod chaos;
 mod clients;
+mod cluster;
 mod compose;
 mod config;
 mod dead_letters;

@@ -49,6 +49,7 @@ impl Installation {
             format!("kafka.brokers={}", parts.kafka.brokers()),
             format!("registry.url={}", parts.registry.url()),
             format!("topics.prefix={}", installation.names.prefix),
+            format!("topics.replication_factor={}", parts.kafka.replicas()),
             format!("store.url={}", installation.store_url),
             "gateway.listen=127.0.0.1:0".to_owned(),
             format!(

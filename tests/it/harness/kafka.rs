@@ -1,4 +1,4 @@
-//! A real Apache Kafka: one KRaft node, broker and controller, on free ports of 127.0.0.1.
+//! A real Apache Kafka: KRaft nodes, each broker and controller, on free ports of 127.0.0.1.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,112 +17,97 @@ use super::{downloads, eventually, free_ports, on_free_ports, run_dir};
 
 const START_LIMIT: Duration = Duration::from_secs(60);
 
-/// A broker; stops when dropped, or with the test process.
+/// A cluster of one broker or more, each of them a controller as well; stops when dropped, or with the
+/// test process.
 pub struct Kafka {
     brokers: String,
-    /// Where another listener of it is, and the port that it advertises for that one.
+    /// Where another listener of the first broker is, and the port that it advertises for that one.
     side: [u16; 2],
+    nodes: Vec<Node>,
+}
+
+/// One broker of a cluster.
+pub struct Node {
+    address: String,
     folder: PathBuf,
     jars: String,
     server: Mutex<Watched>,
 }
 
+/// Ports of one broker: for clients, for controllers, and the two of its side listener.
+type Ports = [u16; 4];
+
 impl Kafka {
     /// Downloads Kafka if needed, formats a new log folder, starts it and waits for metadata.
     pub async fn start() -> Result<Self> {
-        let jars = tokio::task::spawn_blocking(downloads::kafka).await??.join("*");
-        on_free_ports(async || Self::try_start(jars.display().to_string()).await).await
+        Self::start_nodes::<1>().await
     }
 
-    async fn try_start(jars: String) -> Result<Self> {
-        let folder = run_dir::folder("kafka");
-        let [port, controller, side, advertised] = free_ports()?;
-        let properties = folder.join("server.properties");
-        let data = folder.join("data");
-        fs::write(
-            &properties,
-            format!(
-                "process.roles=broker,controller\n\
-                 node.id=1\n\
-                 controller.quorum.voters=1@127.0.0.1:{controller}\n\
-                 listeners=PLAINTEXT://127.0.0.1:{port},SIDE://127.0.0.1:{side},\
-                 CONTROLLER://127.0.0.1:{controller}\n\
-                 advertised.listeners=PLAINTEXT://127.0.0.1:{port},SIDE://127.0.0.1:{advertised}\n\
-                 controller.listener.names=CONTROLLER\n\
-                 listener.security.protocol.map=\
-                 PLAINTEXT:PLAINTEXT,SIDE:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
-                 log.dirs={}\n\
-                 auto.create.topics.enable=false\n\
-                 offsets.topic.replication.factor=1\n\
-                 offsets.topic.num.partitions=4\n\
-                 transaction.state.log.replication.factor=1\n\
-                 transaction.state.log.min.isr=1\n\
-                 transaction.state.log.num.partitions=4\n\
-                 transaction.abort.timed.out.transaction.cleanup.interval.ms=500\n\
-                 group.initial.rebalance.delay.ms=0\n",
-                data.display()
-            ),
-        )?;
-        let properties = properties.display().to_string();
-        let format = Command::new("java")
-            .args(["-Xmx128m", "-XX:TieredStopAtLevel=1", "-cp", &jars, "kafka.tools.StorageTool"])
-            .args(["format", "--cluster-id", "Y29tYW5kYS1pdC1rYWZrYQ", "--config", &properties])
-            .output()?;
-        let said = [format.stdout, format.stderr].concat();
-        ensure!(format.status.success(), "{}", String::from_utf8_lossy(&said));
-        let server = Mutex::new(launch(&jars, &folder)?);
-        let brokers = format!("127.0.0.1:{port}");
-        let kafka = Self { brokers, side: [side, advertised], folder, jars, server };
-        kafka.wait_until_ready().await?;
+    /// As [`Kafka::start`], three brokers: topics have three replicas, of which two have to be in
+    /// sync.
+    pub async fn start_cluster() -> Result<Self> {
+        Self::start_nodes::<3>().await
+    }
+
+    async fn start_nodes<const N: usize>() -> Result<Self> {
+        let jars = tokio::task::spawn_blocking(downloads::kafka).await??.join("*");
+        on_free_ports(async || Self::try_start::<N>(jars.display().to_string()).await).await
+    }
+
+    async fn try_start<const N: usize>(jars: String) -> Result<Self> {
+        let ports: [Ports; N] = {
+            let mut all = [[0; 4]; N];
+            let free: Vec<u16> = free_ports::<12>()?.into();
+            for (node, free) in all.iter_mut().zip(free.chunks_exact(4)) {
+                node.copy_from_slice(free);
+            }
+            all
+        };
+        let nodes = (0..N).map(|node| Node::start(node, &ports, jars.clone()));
+        let nodes = nodes.collect::<Result<Vec<_>>>()?;
+        let brokers: Vec<&str> = nodes.iter().map(|node| node.address.as_str()).collect();
+        let kafka = Self { brokers: brokers.join(","), side: [ports[0][2], ports[0][3]], nodes };
+        for node in &kafka.nodes {
+            node.wait_until_ready(N).await?;
+        }
         Ok(kafka)
     }
 
-    async fn wait_until_ready(&self) -> Result<()> {
-        let until = Instant::now() + START_LIMIT;
-        while !answers(&self.brokers).await? {
-            let mut server = self.server();
-            if let Some(status) = server.ended() {
-                bail!("Kafka ended with {status}: {}{}", server.stdout(), server.stderr());
-            }
-            ensure!(
-                Instant::now() < until,
-                "not ready after {START_LIMIT:?}, see {:?}",
-                self.folder
-            );
-        }
-        Ok(())
+    /// How many replicas its topics have.
+    pub fn replicas(&self) -> usize {
+        self.nodes.len()
     }
 
-    fn server(&self) -> MutexGuard<'_, Watched> {
-        self.server.lock().unwrap_or_else(|e| e.into_inner())
+    /// Its brokers.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
     }
 
-    /// Stops it cleanly, as a maintenance does, and waits until it is gone.
+    /// Stops the first broker cleanly, as a maintenance does, and waits until it is gone.
     pub async fn stop(&self) {
-        self.server().terminate();
-        let gone = async || self.server().ended();
-        eventually("Kafka stops", START_LIMIT, gone).await;
+        self.nodes[0].stop().await;
     }
 
-    /// Sends SIGKILL and waits until it is gone.
+    /// Sends SIGKILL to the first broker and waits until it is gone.
     pub fn kill9(&self) {
-        self.server().kill9();
+        self.nodes[0].kill9();
     }
 
-    /// Sends SIGSTOP: it stands still, with its connections open.
+    /// Sends SIGSTOP to the first broker: it stands still, with its connections open.
     pub fn pause(&self) {
-        self.server().pause();
+        self.nodes[0].pause();
     }
 
-    /// Sends SIGCONT.
+    /// Sends SIGCONT to the first broker.
     pub fn unpause(&self) {
-        self.server().unpause();
+        self.nodes[0].unpause();
     }
 
-    /// Starts it again, after it was stopped or killed, where it was and with what it stored.
+    /// Starts the first broker again, after it was stopped or killed, where it was and with what it
+    /// stored.
     pub async fn restart(&self) -> Result<()> {
-        *self.server() = launch(&self.jars, &self.folder)?;
-        self.wait_until_ready().await
+        self.nodes[0].restart()?;
+        self.nodes[0].wait_until_ready(1).await
     }
 
     /// Port of another listener, and the port that clients of it are told to connect to: the
@@ -141,7 +126,7 @@ impl Kafka {
         options(&self.brokers)
     }
 
-    /// Creates topics with one replica.
+    /// Creates topics with one replica each.
     pub async fn create_topics(&self, names: &[&str], partitions: i32) -> Result<()> {
         let admin: AdminClient<DefaultClientContext> =
             self.options().client_config("it-admin").create()?;
@@ -160,6 +145,105 @@ impl Kafka {
         let mut offsets = TopicPartitionList::new();
         offsets.add_partition_offset(topic, partition, Offset::Offset(below))?;
         admin.delete_records(&offsets, &AdminOptions::new()).await?;
+        Ok(())
+    }
+}
+
+impl Node {
+    /// Formats the log folder of broker `node` of those with these ports, and starts it.
+    fn start(node: usize, ports: &[Ports], jars: String) -> Result<Self> {
+        let folder = run_dir::folder("kafka");
+        let [port, controller, side, advertised] = ports[node];
+        let properties = folder.join("server.properties");
+        let data = folder.join("data");
+        let voter = |(node, ports): (usize, &Ports)| format!("{}@127.0.0.1:{}", node + 1, ports[1]);
+        let voters: Vec<String> = ports.iter().enumerate().map(voter).collect();
+        let (replicas, in_sync) = (ports.len(), ports.len().div_ceil(2));
+        fs::write(
+            &properties,
+            format!(
+                "process.roles=broker,controller\n\
+                 node.id={}\n\
+                 controller.quorum.voters={}\n\
+                 listeners=PLAINTEXT://127.0.0.1:{port},SIDE://127.0.0.1:{side},\
+                 CONTROLLER://127.0.0.1:{controller}\n\
+                 advertised.listeners=PLAINTEXT://127.0.0.1:{port},SIDE://127.0.0.1:{advertised}\n\
+                 controller.listener.names=CONTROLLER\n\
+                 listener.security.protocol.map=\
+                 PLAINTEXT:PLAINTEXT,SIDE:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
+                 log.dirs={}\n\
+                 auto.create.topics.enable=false\n\
+                 default.replication.factor={replicas}\n\
+                 min.insync.replicas={in_sync}\n\
+                 offsets.topic.replication.factor={replicas}\n\
+                 offsets.topic.num.partitions=4\n\
+                 transaction.state.log.replication.factor={replicas}\n\
+                 transaction.state.log.min.isr={in_sync}\n\
+                 transaction.state.log.num.partitions=4\n\
+                 transaction.abort.timed.out.transaction.cleanup.interval.ms=500\n\
+                 group.initial.rebalance.delay.ms=0\n",
+                node + 1,
+                voters.join(","),
+                data.display()
+            ),
+        )?;
+        let properties = properties.display().to_string();
+        let format = Command::new("java")
+            .args(["-Xmx128m", "-XX:TieredStopAtLevel=1", "-cp", &jars, "kafka.tools.StorageTool"])
+            .args(["format", "--cluster-id", "Y29tYW5kYS1pdC1rYWZrYQ", "--config", &properties])
+            .output()?;
+        let said = [format.stdout, format.stderr].concat();
+        ensure!(format.status.success(), "{}", String::from_utf8_lossy(&said));
+        let server = Mutex::new(launch(&jars, &folder)?);
+        Ok(Self { address: format!("127.0.0.1:{port}"), folder, jars, server })
+    }
+
+    /// Waits until it answers and knows of so many brokers.
+    pub async fn wait_until_ready(&self, brokers: usize) -> Result<()> {
+        let until = Instant::now() + START_LIMIT;
+        while known_brokers(&self.address).await? < brokers {
+            let mut server = self.server();
+            if let Some(status) = server.ended() {
+                bail!("Kafka ended with {status}: {}{}", server.stdout(), server.stderr());
+            }
+            ensure!(
+                Instant::now() < until,
+                "not ready after {START_LIMIT:?}, see {:?}",
+                self.folder
+            );
+        }
+        Ok(())
+    }
+
+    fn server(&self) -> MutexGuard<'_, Watched> {
+        self.server.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// Stops it cleanly and waits until it is gone.
+    pub async fn stop(&self) {
+        self.server().terminate();
+        let gone = async || self.server().ended();
+        eventually("Kafka stops", START_LIMIT, gone).await;
+    }
+
+    /// Sends SIGKILL and waits until it is gone.
+    pub fn kill9(&self) {
+        self.server().kill9();
+    }
+
+    /// Sends SIGSTOP.
+    pub fn pause(&self) {
+        self.server().pause();
+    }
+
+    /// Sends SIGCONT.
+    pub fn unpause(&self) {
+        self.server().unpause();
+    }
+
+    /// Starts it again with what it has stored; it answers some seconds later.
+    pub fn restart(&self) -> Result<()> {
+        *self.server() = launch(&self.jars, &self.folder)?;
         Ok(())
     }
 }
@@ -190,10 +274,11 @@ pub fn options(brokers: &str) -> KafkaOptions {
     }
 }
 
-async fn answers(brokers: &str) -> Result<bool> {
+/// How many brokers the one at this address tells of; none while it does not answer.
+async fn known_brokers(address: &str) -> Result<usize> {
     use rdkafka::consumer::{BaseConsumer, Consumer as _};
-    let consumer: BaseConsumer = options(brokers).client_config("it-ready").create()?;
+    let consumer: BaseConsumer = options(address).client_config("it-ready").create()?;
     let ask = move || consumer.fetch_metadata(None, Duration::from_millis(500));
     let metadata = tokio::task::spawn_blocking(ask).await?;
-    Ok(metadata.is_ok_and(|m| !m.brokers().is_empty()))
+    Ok(metadata.map_or(0, |metadata| metadata.brokers().len()))
 }

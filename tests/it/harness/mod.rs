@@ -68,6 +68,14 @@ pub async fn own_parts() -> Option<&'static RealParts> {
     Some(Box::leak(Box::new(RealParts { kafka, registry })))
 }
 
+/// The shared registry and a cluster of three brokers of the test's own.
+pub async fn own_cluster() -> Option<&'static RealParts> {
+    let registry = real_parts().await?.registry;
+    let kafka = Kafka::start_cluster().await;
+    let kafka = kafka.unwrap_or_else(|e| panic!("the cluster does not start: {e:#}"));
+    Some(Box::leak(Box::new(RealParts { kafka, registry })))
+}
+
 /// Held by tests that load the machine, so that they run one after another.
 pub async fn heavy() -> SemaphorePermit<'static> {
     static ONE: Semaphore = Semaphore::const_new(1);
