@@ -215,6 +215,16 @@ pub enum StoreAction {
     Migrate(MigrateArgs),
     /// Fill a new order store from the topics, beside the one in use
     Rebuild(RebuildArgs),
+    /// Have a topic that was deleted and made anew read from its beginning, keeping what the order
+    /// store has
+    Reread(RereadArgs),
+}
+
+/// `store reread …`
+#[derive(Debug, Args)]
+pub struct RereadArgs {
+    /// Full name of the topic, with its prefix
+    pub topic: String,
 }
 
 /// `store migrate …`

@@ -264,9 +264,7 @@ impl Run {
             store,
         );
         let handle = service.handle();
-        readiness.add("projector", move || {
-            handle.caught_up().then_some(()).ok_or_else(|| "has not caught up".to_owned())
-        });
+        readiness.add("projector", move || handle.check());
         Ok(service.run_until_stopped(self.stop.clone()).await?)
     }
 

@@ -6,6 +6,7 @@
 //! - [`group`]: membership of a consumer group
 //! - [`headers`], [`offsets`]: what other clients wrote, which need not be text
 //! - [`topic_ids`]: whether a topic is still the one that it was
+//! - [`starts`]: where partitions begin and end, each by itself
 //! - [`send_when_there_is_room`]: writing from a thread of one's own
 
 mod client;
@@ -15,6 +16,7 @@ pub mod headers;
 pub mod offsets;
 pub mod scan;
 mod send;
+pub mod starts;
 mod topic_id;
 
 pub use client::{ClientLog, KafkaOptions, hear, log_error, log_line};

@@ -31,6 +31,7 @@ mod step;
 mod store;
 mod stuck;
 mod timeline;
+mod topic;
 mod view;
 mod write;
 

@@ -85,7 +85,7 @@ async fn a_role_refuses_an_older_schema_until_it_is_migrated() {
     assert!(!refused.status.success());
     assert!(refused.stderr.contains("comanda store migrate"), "{refused:#?}");
 
-    for told in ["from version 0 to 4", "has version 4 already"] {
+    for told in ["from version 0 to 5", "has version 5 already"] {
         let migrated = process::run(&installation.arguments(&["store", "migrate"])).await;
         assert!(migrated.status.success() && migrated.stdout.contains(told), "{migrated:#?}");
     }

@@ -18,6 +18,15 @@ pub enum Error {
         #[source]
         source: KafkaError,
     },
+    /// A thread of a reader could not be started.
+    #[error("reading topic {topic}: no thread could be started")]
+    Spawn {
+        /// Full name of the topic.
+        topic: String,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
     /// A reader's thread panicked.
     #[error("a reader of the projector ended")]
     Thread(#[source] tokio::task::JoinError),

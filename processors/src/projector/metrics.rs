@@ -19,3 +19,6 @@ pub const AGE_SECONDS: &str = "comanda_projector_record_age_seconds";
 /// Committed offsets of the topic that were not read yet, by `topic` (gauge). Stands still while
 /// the store fails, as nothing is read then; [`RETRIES_TOTAL`] and [`AGE_SECONDS`] tell.
 pub const LAG_RECORDS: &str = "comanda_projector_lag_records";
+/// Partitions that came to this projector and can't be read yet, by `topic` (gauge): their leader or
+/// the order store does not answer, or the topic was made anew.
+pub const PARTITIONS_WAITING: &str = "comanda_projector_partitions_waiting";

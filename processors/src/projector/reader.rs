@@ -1,12 +1,14 @@
 //! Reads one topic: a blocking loop on a thread of its own, a member of the topic's group.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use comanda_schemas::{Topic, headers};
+use comanda_kafka::TopicId;
+use comanda_kafka::starts::{Extent, PartitionAsker};
+use comanda_schemas::{Health, Topic, headers};
 use comanda_store::Store;
-use metrics::counter;
+use metrics::{counter, gauge};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::{Message, TopicPartitionList};
@@ -14,10 +16,10 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::batch::Batch;
-use super::metrics::RETRIES_TOTAL;
+use super::metrics::{PARTITIONS_WAITING, RETRIES_TOTAL};
 use super::options::Backoff;
 use super::partitions::{self, ASK};
 use super::{Error, Options};
@@ -31,6 +33,14 @@ const IDLE: Duration = Duration::from_millis(100);
 /// away, so a short wait is sat out.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How often a topic is looked at that is another than the store was written from.
+const OTHER_TOPIC: Duration = Duration::from_secs(2);
+
+/// A partition, for its troubles.
+fn partition_of(topic: &str, partition: i32) -> String {
+    format!("topic {topic}, partition {partition}")
+}
+
 /// The reader of one topic.
 pub(super) struct Reader {
     topic: Topic,
@@ -38,8 +48,16 @@ pub(super) struct Reader {
     name: String,
     consumer: Arc<BaseConsumer<Context>>,
     around: Surroundings,
-    /// How long to wait before partitions are tried to be taken over again.
+    /// Asks where partitions begin and end.
+    asker: PartitionAsker,
+    /// Partitions that came and are not read yet, each with the ticket of its last question.
+    waiting: BTreeMap<i32, u64>,
+    /// What is known of those.
+    extents: Vec<Extent>,
+    tickets: u64,
+    /// How long to wait before the store is asked again where to go on, and when.
     backoff: Backoff,
+    ask_store_at: Instant,
     /// Where each partition ended when it was taken over, of those not read up to there.
     behind: HashMap<i32, i64>,
     has_joined: bool,
@@ -55,6 +73,8 @@ pub(super) struct Surroundings {
     pub options: Options,
     pub store: Store,
     pub batches: mpsc::Sender<Batch>,
+    /// What stands still.
+    pub health: Health,
     pub shutdown: CancellationToken,
 }
 
@@ -64,18 +84,32 @@ impl Reader {
         name: String,
         consumer: BaseConsumer<Context>,
         around: Surroundings,
-    ) -> Self {
-        Self {
+    ) -> Result<Self, Error> {
+        let consumer = Arc::new(consumer);
+        let (health, of) = (around.health.clone(), name.clone());
+        let on_failure = move |partition: i32, error: &KafkaError| {
+            counter!(RETRIES_TOTAL, "cause" => "kafka", "topic" => of.clone()).increment(1);
+            let reason = format!("can't be read yet: {}", headers::error_chain(error));
+            health.trouble(&partition_of(&of, partition), reason);
+        };
+        let asker = PartitionAsker::spawn(Arc::downgrade(&consumer), name.clone(), on_failure);
+        let asker = asker.map_err(|source| Error::Spawn { topic: name.clone(), source })?;
+        Ok(Self {
             topic,
             name,
-            consumer: Arc::new(consumer),
+            consumer,
+            asker,
+            waiting: BTreeMap::new(),
+            extents: Vec::new(),
+            tickets: 0,
             backoff: around.options.backoff(),
+            ask_store_at: Instant::now(),
             around,
             behind: HashMap::new(),
             has_joined: false,
             has_caught_up: false,
             is_paused: false,
-        }
+        })
     }
 
     /// Reads until it is stopped or nobody takes the batches. Blocking.
@@ -87,8 +121,10 @@ impl Reader {
         self.consumer.subscribe(&[&self.name]).map_err(|source| self.failed(source))?;
         while !self.around.shutdown.is_cancelled() {
             self.rebalance()?;
+            self.start_partitions()?;
             let mut batch = self.next_batch()?;
-            let caught_up = self.has_joined && self.behind.is_empty();
+            let is_all_read = self.waiting.is_empty() && self.behind.is_empty();
+            let caught_up = self.has_joined && is_all_read;
             batch.caught_up = caught_up && !self.has_caught_up;
             self.has_caught_up |= caught_up;
             if (!batch.records.is_empty() || batch.caught_up) && !self.hand_over(batch)? {
@@ -103,10 +139,17 @@ impl Reader {
         let (topic, mut backoff) = (self.name.as_str(), self.around.options.backoff());
         loop {
             match group::has_topic(&self.consumer, topic, ASK) {
-                Ok(true) => return true,
-                Ok(false) => warn!(topic, "topic does not exist yet, trying again"),
+                Ok(true) => {
+                    self.around.health.recovery(topic);
+                    return true;
+                }
+                Ok(false) => {
+                    self.around.health.trouble(topic, "there is no such topic");
+                    warn!(topic, "topic does not exist yet, trying again");
+                }
                 Err(error) => {
                     let error = headers::error_chain(&error);
+                    self.around.health.trouble(topic, format!("Kafka can't be reached: {error}"));
                     warn!(
                         topic,
                         brokers = self.around.brokers,
@@ -127,12 +170,11 @@ impl Reader {
         while let Some(decision) = self.consumer.context().decision() {
             match decision {
                 Rebalance::Assigned(partitions) => {
-                    if !self.take_over(&partitions)? {
-                        let wait = self.backoff.next_wait();
-                        self.stopped_within(wait);
-                        return Ok(());
+                    group::take_over_later(&self.consumer).map_err(|source| self.failed(source))?;
+                    self.has_joined = true;
+                    for partition in partitions {
+                        self.ask(partition, Duration::ZERO);
                     }
-                    self.backoff = self.around.options.backoff();
                 }
                 Rebalance::Revoked { partitions, .. } => self.give_back(&partitions)?,
             }
@@ -140,35 +182,106 @@ impl Reader {
         Ok(())
     }
 
-    /// Goes on where the store stands; `false` while it or the broker does not tell.
-    fn take_over(&mut self, partitions: &[i32]) -> Result<bool, Error> {
-        let topic = self.name.as_str();
-        let retried = |cause: &'static str, error: &dyn std::error::Error| {
-            let error = headers::error_chain(error);
-            warn!(topic, ?partitions, cause, error, "where to go on is not known yet");
-            counter!(RETRIES_TOTAL, "cause" => cause, "topic" => topic.to_owned()).increment(1);
-        };
-        let positions = match Handle::current().block_on(self.around.store.positions()) {
-            Ok(positions) => positions,
+    /// Asks where a partition begins and ends, after `pause`. It is read once that is known.
+    fn ask(&mut self, partition: i32, pause: Duration) {
+        self.tickets += 1;
+        self.waiting.insert(partition, self.tickets);
+        self.asker.ask(partition, self.tickets, pause);
+        self.tell_waiting();
+    }
+
+    fn tell_waiting(&self) {
+        let waiting = self.waiting.len() as f64;
+        gauge!(PARTITIONS_WAITING, "topic" => self.name.clone()).set(waiting);
+    }
+
+    /// Goes on, where the store stands, in the partitions of which it is known where they begin and
+    /// end.
+    fn start_partitions(&mut self) -> Result<(), Error> {
+        self.extents.extend(self.asker.answers());
+        let waiting = &self.waiting;
+        self.extents.retain(|extent| waiting.get(&extent.partition) == Some(&extent.ticket));
+        if self.extents.is_empty() || Instant::now() < self.ask_store_at {
+            return Ok(());
+        }
+        let (positions, known) = match Handle::current().block_on(self.standing()) {
+            Ok(standing) => standing,
             Err(error) => {
-                retried("store", &error);
-                return Ok(false);
+                let (topic, error) = (self.name.as_str(), headers::error_chain(&error));
+                warn!(topic, error, "where to go on is not known yet: the order store failed");
+                let reason = format!("does not say where to go on: {error}");
+                self.around.health.trouble(&self.store_of(), reason);
+                counter!(RETRIES_TOTAL, "cause" => "store", "topic" => self.name.clone())
+                    .increment(1);
+                self.ask_store_at = Instant::now() + self.backoff.next_wait();
+                return Ok(());
             }
         };
-        let positions = positions.into_iter().filter(|position| position.topic == topic);
-        let positions = positions.map(|p| (p.partition, p.next_offset)).collect();
-        let starts = match partitions::starts(&self.consumer, topic, partitions, &positions) {
-            Ok(starts) => starts,
-            Err(error) => {
-                retried("kafka", &error);
-                return Ok(false);
+        self.around.health.recovery(&self.store_of());
+        self.backoff = self.around.options.backoff();
+        let mut starts = Vec::new();
+        for extent in std::mem::take(&mut self.extents) {
+            let position = positions.get(&extent.partition).copied();
+            match partitions::start(&self.name, extent, position, known) {
+                Ok(start) => starts.push(start),
+                Err(other) => self.wait_for_operator(extent.partition, &other.reason),
             }
-        };
-        self.begin(&starts).map_err(|source| self.failed(source))?;
+        }
+        if starts.is_empty() {
+            return Ok(());
+        }
+        self.around.health.recovery(&self.name);
+        let partitions: Vec<i32> = starts.iter().map(|start| start.partition).collect();
+        let topic = self.name.clone();
+        if let Err(error) = self.begin(&starts) {
+            // The group has decided otherwise meanwhile, or will.
+            warn!(topic, ?partitions, %error, "partitions can't be read yet, retrying");
+            for partition in partitions {
+                self.ask(partition, OTHER_TOPIC);
+            }
+            return Ok(());
+        }
         info!(topic, ?partitions, "projector reads partitions");
         self.behind.extend(starts.iter().filter_map(|s| Some((s.partition, s.behind?))));
-        self.has_joined = true;
-        Ok(true)
+        for partition in partitions {
+            self.waiting.remove(&partition);
+            self.around.health.recovery(&partition_of(&topic, partition));
+        }
+        self.tell_waiting();
+        Ok(())
+    }
+
+    /// How far the store came in each partition, and in which topic of this name; one of which that
+    /// is not known yet is the one that is there.
+    async fn standing(&self) -> Result<(HashMap<i32, i64>, Option<TopicId>), comanda_store::Error> {
+        let store = &self.around.store;
+        let positions = store.positions().await?;
+        let positions = positions.into_iter().filter(|position| position.topic == self.name);
+        let positions: HashMap<i32, i64> =
+            positions.map(|p| (p.partition, p.next_offset)).collect();
+        let known = store.topic_ids().await?.get(&self.name).copied();
+        let ends_before =
+            |e: &Extent| positions.get(&e.partition).is_some_and(|position| *position > e.high);
+        if let (None, Some(id)) = (known, self.extents.iter().find_map(|extent| extent.topic_id))
+            && !self.extents.iter().any(ends_before)
+        {
+            store.adopt_topic(&self.name, id).await?;
+        }
+        Ok((positions, known))
+    }
+
+    /// The topic is another than the store was written from: nothing is read until an operator has
+    /// said what is to become of that.
+    fn wait_for_operator(&mut self, partition: i32, reason: &str) {
+        if self.around.health.trouble(&self.name, reason) {
+            error!(topic = self.name, partition, "{reason}");
+        }
+        self.ask(partition, OTHER_TOPIC);
+    }
+
+    /// What the store is to this reader, for its troubles.
+    fn store_of(&self) -> String {
+        format!("order store, topic {}", self.name)
     }
 
     fn begin(&self, starts: &[partitions::Start]) -> KafkaResult<()> {
@@ -176,13 +289,21 @@ impl Reader {
         for start in starts {
             list.add_partition_offset(&self.name, start.partition, start.offset)?;
         }
-        group::take_over(&self.consumer, &list, self.is_paused)
+        group::start(&self.consumer, &list, self.is_paused)
     }
 
     /// What was read of them is still written: applying a record again changes nothing.
     fn give_back(&mut self, partitions: &[i32]) -> Result<(), Error> {
         self.behind.retain(|partition, _| !partitions.contains(partition));
-        group::give_back(&self.consumer, &self.name, partitions)
+        // Those that wait are not assigned yet, as librdkafka sees it.
+        let is_read = |partition: &&i32| !self.waiting.contains_key(partition);
+        let read: Vec<i32> = partitions.iter().filter(is_read).copied().collect();
+        for partition in partitions {
+            self.waiting.remove(partition);
+            self.around.health.recovery(&partition_of(&self.name, *partition));
+        }
+        self.tell_waiting();
+        group::give_back(&self.consumer, &self.name, &read)
             .map_err(|source| self.failed(source))?;
         info!(topic = self.name, ?partitions, "projector gave partitions back");
         Ok(())
@@ -250,6 +371,7 @@ impl Reader {
                     self.set_paused(true);
                     self.poll(Duration::ZERO, &mut batch)?;
                     self.rebalance()?;
+                    self.start_partitions()?;
                 }
             }
         }

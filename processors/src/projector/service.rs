@@ -1,6 +1,6 @@
 //! The projector as a service: a reader for each topic, one writer.
 
-use comanda_schemas::{KafkaOptions, Registry, Topic, TopicNames};
+use comanda_schemas::{Health, KafkaOptions, Registry, Topic, TopicNames};
 use comanda_store::Store;
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::BaseConsumer;
@@ -28,6 +28,7 @@ pub struct Service {
     /// End of the groups' names, where they are not those that projectors share.
     apart: Option<String>,
     progress: watch::Sender<Progress>,
+    health: Health,
 }
 
 /// How far a projector came.
@@ -43,9 +44,16 @@ pub(super) struct Progress {
 #[derive(Debug, Clone)]
 pub struct Handle {
     progress: watch::Receiver<Progress>,
+    health: Health,
 }
 
 impl Handle {
+    /// Whether it has caught up and does its work; if not, why, and since when.
+    pub fn check(&self) -> Result<(), String> {
+        self.health.check()?;
+        self.caught_up().then_some(()).ok_or_else(|| "has not caught up".to_owned())
+    }
+
     /// Whether the store has everything that was in the partitions of this projector when it first
     /// got some. Stays true from then on.
     pub fn caught_up(&self) -> bool {
@@ -69,7 +77,8 @@ impl Service {
         store: Store,
     ) -> Self {
         let progress = watch::Sender::default();
-        Self { options, kafka, names, registry, store, apart: None, progress }
+        let health = Health::default();
+        Self { options, kafka, names, registry, store, apart: None, progress, health }
     }
 
     /// Reads all partitions, whatever other projectors read: in groups of its own, whose names end
@@ -80,7 +89,7 @@ impl Service {
 
     /// A handle to it.
     pub fn handle(&self) -> Handle {
-        Handle { progress: self.progress.subscribe() }
+        Handle { progress: self.progress.subscribe(), health: self.health.clone() }
     }
 
     /// Follows the topics until `shutdown`. What is being written then is finished; the rest is
@@ -96,6 +105,7 @@ impl Service {
             options: self.options.clone(),
             store: self.store.clone(),
             batches,
+            health: self.health.clone(),
             shutdown: stop.clone(),
         };
         let mut readers = JoinSet::new();
@@ -110,6 +120,7 @@ impl Service {
             registry: self.registry,
             store: self.store,
             progress: self.progress,
+            health: self.health,
             shutdown: stop.clone(),
         };
         let supervise = async {
@@ -135,6 +146,6 @@ impl Service {
         let context = Context::with_statistics(move |found| lag::report(found, &reported));
         let consumer =
             BaseConsumer::from_config_and_context(&config, context).map_err(Error::Client)?;
-        Ok(Reader::new(topic, name, consumer, around))
+        Reader::new(topic, name, consumer, around)
     }
 }

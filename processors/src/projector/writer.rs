@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use comanda_schemas::{ReadError, ReadTries, Registry, Timestamp, Topic, headers};
+use comanda_schemas::{Health, ReadError, ReadTries, Registry, Timestamp, Topic, headers};
 use comanda_store::{AnyEvent, Applied, Store};
 use metrics::{counter, gauge, histogram};
 use tokio::sync::{mpsc, watch};
@@ -18,6 +18,10 @@ use super::metrics::{
 use super::options::Options;
 use super::service::Progress;
 
+/// What stands still while the store takes nothing, and while a schema is not to be had.
+const WRITING: &str = "order store";
+const SCHEMA: &str = "schema registry";
+
 /// It was asked to stop.
 #[derive(Debug)]
 pub(super) struct Stopped;
@@ -28,6 +32,8 @@ pub(super) struct Writer {
     pub registry: Registry,
     pub store: Store,
     pub progress: watch::Sender<Progress>,
+    /// What stands still.
+    pub health: Health,
     pub shutdown: CancellationToken,
 }
 
@@ -72,15 +78,21 @@ impl Writer {
         let mut tries = ReadTries::default();
         loop {
             let failure = match decode(&self.registry, topic, value).await {
-                Ok(event) => return Ok(Some(event)),
+                Ok(event) => {
+                    self.health.recovery(SCHEMA);
+                    return Ok(Some(event));
+                }
                 Err(failure) => failure,
             };
             let error = headers::error_chain(&failure);
             if !tries.again_after(&failure) {
                 error!(topic = name, partition, offset, error, "undecodable record skipped");
                 counter!(UNDECODABLE_TOTAL, "topic" => name.to_owned()).increment(1);
+                self.health.recovery(SCHEMA);
                 return Ok(None);
             }
+            let reason = format!("{name} {partition}@{offset} waits for its schema: {error}");
+            self.health.trouble(SCHEMA, reason);
             warn!(topic = name, partition, offset, error, "record waits for its schema");
             counter!(RETRIES_TOTAL, "cause" => "registry", "topic" => name.to_owned()).increment(1);
             self.pause(backoff.next_wait()).await?;
@@ -129,11 +141,17 @@ impl Writer {
         loop {
             let outcome = self.store.apply(part).await;
             age.set(Timestamp::now().since(oldest).as_secs_f64());
-            let Err(failure) = outcome else { return Ok(Ok(())) };
+            let Err(failure) = outcome else {
+                if self.health.recovery(WRITING) {
+                    info!(topic, "the order store is written again");
+                }
+                return Ok(Ok(()));
+            };
             if failure.is_refusal() && part.iter().any(|record| record.event.is_some()) {
                 return Ok(Err(failure));
             }
             let error = headers::error_chain(&failure);
+            self.health.trouble(WRITING, format!("can't be written: {error}"));
             error!(topic, records = part.len(), error, "order store failed, trying again");
             counter!(RETRIES_TOTAL, "cause" => "store", "topic" => topic.to_owned()).increment(1);
             self.pause(backoff.next_wait()).await?;

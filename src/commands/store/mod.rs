@@ -1,9 +1,9 @@
-//! `comanda store migrate`, `store rebuild`.
+//! `comanda store migrate`, `store rebuild`, `store reread`.
 
 mod rebuild;
 
-use anyhow::{Context as _, Result};
-use comanda_schemas::url_without_login;
+use anyhow::{Context as _, Result, ensure};
+use comanda_schemas::{Topic, url_without_login};
 use comanda_store::{Migrated, Store};
 
 use crate::cli::{MigrateArgs, StoreAction};
@@ -15,6 +15,7 @@ pub async fn run(loaded: Loaded, action: StoreAction) -> Result<()> {
     match action {
         StoreAction::Migrate(args) => migrate(loaded, args).await,
         StoreAction::Rebuild(args) => rebuild::run(loaded, args).await,
+        StoreAction::Reread(args) => reread(loaded, &args.topic).await,
     }
 }
 
@@ -40,4 +41,23 @@ async fn migrate(loaded: Loaded, args: MigrateArgs) -> Result<()> {
         what.push_str("; the tables of the older form are removed");
     }
     output::print(&format!("order store {url}: {what}\n"))
+}
+
+async fn reread(loaded: Loaded, topic: &str) -> Result<()> {
+    let names = loaded.settings.topics.names();
+    let all = Topic::ALL.map(|topic| names.name(topic));
+    ensure!(
+        all.iter().any(|name| name == topic),
+        "{topic} is no topic that the order store is written from; those are {}",
+        all.join(", ")
+    );
+    let options = &loaded.settings.store;
+    let url = url_without_login(&options.url);
+    let store = Store::open(options).await.with_context(|| format!("order store {url}"))?;
+    store.forget_topic(topic).await.with_context(|| format!("order store {url}"))?;
+    store.close().await;
+    output::print(&format!(
+        "order store {url}: the projector reads topic {topic} from its beginning as soon as it \
+         starts its partitions; what the store has stays\n"
+    ))
 }

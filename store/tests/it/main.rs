@@ -14,6 +14,7 @@ mod plans;
 mod samples;
 mod sessions;
 mod stuck;
+mod topics;
 mod writers;
 
 use comanda_store::{Options, Store};

@@ -12,7 +12,9 @@ use wiremock::{Mock, ResponseTemplate};
 
 use self::harness::{Bench, eventually, kafka, metric, options, paid, placed, retries};
 use super::Options;
-use super::metrics::{AGE_SECONDS, LAG_RECORDS, REFUSED_TOTAL, UNDECODABLE_TOTAL};
+use super::metrics::{
+    AGE_SECONDS, LAG_RECORDS, PARTITIONS_WAITING, REFUSED_TOTAL, UNDECODABLE_TOTAL,
+};
 
 async fn status(store: &Store, id: OrderId) -> Option<OrderStatus> {
     store.order(id).await.unwrap().map(|order| order.status)
@@ -185,6 +187,11 @@ async fn a_store_that_fails_delays_records_and_loses_none() {
         bench.publish(order).await;
     }
     eventually("the store was retried", async || retries("store", &topic) >= 3.0).await;
+    let told = running.handle.check().unwrap_err();
+    assert!(
+        told.starts_with("order store: can't be written: ") && told.contains("since"),
+        "{told}"
+    );
     let age = metric(AGE_SECONDS, &topic).unwrap();
     eventually("the age grows", async || metric(AGE_SECONDS, &topic) > Some(age)).await;
 
@@ -193,6 +200,7 @@ async fn a_store_that_fails_delays_records_and_loses_none() {
         eventually("each order is shown", || shows(&store, order)).await;
     }
     eventually("nothing is left", async || metric(LAG_RECORDS, &topic) == Some(0.0)).await;
+    assert_eq!(running.handle.check(), Ok(()));
     running.stop().await.unwrap();
 }
 
@@ -224,6 +232,43 @@ async fn topics_that_come_later_are_waited_for() {
         status(&store, order.order_id).await == Some(OrderStatus::Paid)
     })
     .await;
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_without_a_leader_waits_alone() {
+    let bench = Bench::ready("leaderless").await;
+    let (store, order) = (bench.store().await, placed("k-1"));
+    bench.cluster.partition_leader(&bench.orders(), 1, None).unwrap();
+    let value = comanda_schemas::Encoder::new(1).encode(&order).unwrap();
+    bench.produce(Topic::Orders, 0, &value).await;
+    let running = bench.project(options()).await;
+    eventually("the other partition is read", || shows(&store, &order)).await;
+    let waiting = async || metric(PARTITIONS_WAITING, &bench.orders()) == Some(1.0);
+    eventually("one waits", waiting).await;
+    let told = async || running.handle.check().is_err_and(|told| told.contains("partition 1"));
+    eventually("it is told", told).await;
+    bench.cluster.partition_leader(&bench.orders(), 1, Some(1)).unwrap();
+    eventually("all is read", async || running.handle.check().is_ok()).await;
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_was_made_anew_is_read_once_an_operator_says_so() {
+    let bench = Bench::ready("anew").await;
+    let (store, order, topic) = (bench.store().await, placed("k-1"), bench.orders());
+    bench.publish(&order).await;
+    store.adopt_topic(&topic, "1".repeat(32).parse().unwrap()).await.unwrap();
+    let running = bench.project(options()).await;
+    let told = async || {
+        let words = format!("comanda store reread {topic}");
+        running.handle.check().is_err_and(|told| told.contains(&words))
+    };
+    eventually("it is told", told).await;
+    assert!(!shows(&store, &order).await && !running.handle.caught_up());
+    store.forget_topic(&topic).await.unwrap();
+    eventually("the order is shown", || shows(&store, &order)).await;
+    eventually("all is read", async || running.handle.check().is_ok()).await;
     running.stop().await.unwrap();
 }
 
