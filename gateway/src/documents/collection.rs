@@ -13,6 +13,7 @@ use async_graphql::parser::types::{
     Directive, Field, FragmentDefinition, OperationDefinition, Selection, SelectionSet,
 };
 use async_graphql::{Name, Positioned, Value, Variables};
+use async_graphql_value::Value as Literal;
 
 /// Alias of a field in a selection from which everything was skipped. async-graphql has null for an
 /// object without fields, GraphQL has an empty object. Clients can't use names with two underscores.
@@ -21,11 +22,14 @@ const PLACEHOLDER: &str = "__nothing";
 /// Fields by their response keys, both in the order of the document.
 pub(super) type Groups<'d> = IndexMap<&'d str, Vec<&'d Positioned<Field>>>;
 
+type Arguments = Vec<(Positioned<Name>, Positioned<Literal>)>;
+
 /// Collects fields, with the fragments of a document.
 #[derive(Clone, Copy)]
 pub(super) struct Collector<'d> {
     pub fragments: &'d HashMap<Name, Positioned<FragmentDefinition>>,
-    /// They decide what is skipped; without them, nothing is.
+    /// They decide what is skipped, and what is left out as a variable that is not given; without
+    /// them, nothing is.
     pub variables: Option<&'d Variables>,
 }
 
@@ -103,13 +107,30 @@ impl<'d> Collector<'d> {
             let field = Field {
                 alias: first.alias.clone(),
                 name: first.name.clone(),
-                arguments: first.arguments.clone(),
+                arguments: self.given(&first.arguments),
                 directives: Vec::new(),
                 selection_set: Positioned::new(below, first.selection_set.pos),
             };
             Positioned::new(Selection::Field(Positioned::new(field, *pos)), *pos)
         });
         SelectionSet { items: items.collect() }
+    }
+
+    /// The arguments and fields of input objects that are given: one whose value is a variable
+    /// without a value is not there (§3.10, §6.4.1). async-graphql has null for it, which would erase
+    /// what it stands for.
+    fn given(&self, arguments: &[(Positioned<Name>, Positioned<Literal>)]) -> Arguments {
+        let Some(variables) = self.variables else { return arguments.to_vec() };
+        let is_given = |value: &Literal| match value {
+            Literal::Variable(name) => variables.contains_key(name),
+            _ => true,
+        };
+        let given = arguments.iter().filter(|(_, value)| is_given(&value.node));
+        let mut given = given.cloned().collect::<Arguments>();
+        for (_, value) in &mut given {
+            retain_given(&mut value.node, &is_given);
+        }
+        given
     }
 
     fn merged_below(&self, fields: &[&'d Positioned<Field>]) -> SelectionSet {
@@ -128,6 +149,17 @@ impl<'d> Collector<'d> {
             merged.items.push(Positioned::new(selection, pos));
         }
         merged
+    }
+}
+
+fn retain_given(value: &mut Literal, is_given: &impl Fn(&Literal) -> bool) {
+    match value {
+        Literal::List(items) => items.iter_mut().for_each(|item| retain_given(item, is_given)),
+        Literal::Object(fields) => {
+            fields.retain(|_, field| is_given(field));
+            fields.values_mut().for_each(|field| retain_given(field, is_given));
+        }
+        _ => {}
     }
 }
 

@@ -13,9 +13,12 @@ mod coercion;
 mod collection;
 mod listed;
 mod persisted;
+mod places;
+mod positions;
 mod rules;
 mod typename;
 mod validator;
+mod values;
 mod workers;
 
 use std::sync::{Arc, OnceLock};
@@ -54,7 +57,8 @@ pub(crate) struct Document {
     /// How to execute it without async-graphql, where that is possible.
     pub plan: Option<Plan>,
     arguments: Arguments,
-    /// Its operations as they are executed, where no variable decides what is skipped.
+    /// Its operations as they are executed where all variables are given, if none decides what is
+    /// skipped.
     collected: Option<OnceLock<Vec<Collected>>>,
     /// About what it takes in memory.
     bytes: usize,
@@ -168,6 +172,14 @@ impl Documents {
         if !is_certain || !document.arguments.accept(variables, &self.registry) {
             self.validator.check(&document.parsed, name, variables)?;
         }
+        let mut errors = values::check_variables(operation, variables, &self.registry);
+        if !is_valid {
+            errors.extend(positions::check(&document.parsed, &self.registry));
+            errors.extend(values::check_literals(&document.parsed, &self.registry));
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
         if !is_valid {
             self.cache.insert(*digest, document.clone());
         }
@@ -185,7 +197,9 @@ impl Document {
         variables: &Variables,
     ) -> Arc<OperationDefinition> {
         let fragments = &self.parsed.fragments;
-        if let Some(collected) = &self.collected {
+        let are_all_given = (operation.variable_definitions.iter())
+            .all(|definition| variables.contains_key(&definition.node.name.node));
+        if let Some(collected) = self.collected.as_ref().filter(|_| are_all_given) {
             let collector = Collector { fragments, variables: None };
             let all = collected.get_or_init(|| {
                 let each =

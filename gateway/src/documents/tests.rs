@@ -328,6 +328,249 @@ fn a_syntax_error_says_what_was_expected_and_quotes_nothing() {
     assert_eq!(error.locations, [Pos { line: 1, column: 21 }]);
 }
 
+/// All that is wrong with a document and its variables, before anything is executed.
+fn wrong(text: &str, variables: Value) -> Vec<String> {
+    check(&documents(), &executing(), text, &variables).1
+}
+
+#[test]
+fn literals_are_of_their_types_wherever_they_stand() {
+    let order = |field: &str| {
+        format!(
+            "mutation {{ placeOrder(input: {{ customerId: \"a\", currency: \"EUR\", {field}, \
+             paymentMethod: \"p\" }}) {{ order {{ id }} }} }}"
+        )
+    };
+    let line = |quantity: &str| {
+        order(&format!(
+            "contact: {{ name: \"a\", email: \"b\" }}, lines: [{{ sku: \"a\", name: \"b\", \
+             quantity: {quantity}, unitPriceMinor: 1 }}]"
+        ))
+    };
+    for good in [
+        line("2147483647"),
+        line("-2147483648"),
+        order("contact: { name: \"a\", email: \"b\" }, lines: []"),
+        "{ orders(first: 1, filter: { status: PAID }) { nodes { id } } }".into(),
+        "{ orders(first: 1, filter: { status: [PAID, CANCELLED] }) { nodes { id } } }".into(),
+        "{ order(id: 5) { id timeline(last: 1) { type } } }".into(),
+        "query($n: Int = 5, $s: [OrderStatus!] = [PAID]) {
+            orders(first: $n, filter: { status: $s }) { nodes { id } } }"
+            .into(),
+        "query($n: Int!, $s: [OrderStatus!]! = PAID, $o: OrderStatus! = PAID) {
+            orders(first: $n, filter: { status: $s }) { nodes { id } }
+            b: orders(first: 1, filter: { status: [PAID, $o] }) { nodes { id } } }"
+            .into(),
+        "query($c: Boolean = true) { order(id: \"x\") @skip(if: $c) { id } }".into(),
+    ] {
+        assert_eq!(wrong(&good, json!({ "n": 1 })), [""; 0], "{good}");
+    }
+    for bad in [
+        line("2147483648"),
+        line("-2147483649"),
+        line("1.0"),
+        line("\"1\""),
+        line("null"),
+        line("[1]"),
+        line("{}"),
+        line("ONE"),
+        order("contact: \"text\", lines: []"),
+        order("contact: PAID, lines: []"),
+        order("contact: [], lines: []"),
+        order("contact: { name: \"a\" }, lines: []"),
+        order("contact: { name: \"a\", email: \"b\", c: 1 }, lines: []"),
+        order("contact: { name: a, email: \"b\" }, lines: []"),
+        "{ order(id: \"x\") { timeline(last: -2465166948120) { type } } }".into(),
+        "{ order(id: \"x\") { ...f } } fragment f on Order { timeline(last: 4294967296) { type } }"
+            .into(),
+        "{ order(id: \"x\") { ... on Order { timeline(last: \"1\") { type } } } }".into(),
+        "{ order(id: 1.5) { id } }".into(),
+        "{ order(id: true) { id } }".into(),
+        "{ order(id: X) { id } }".into(),
+        "{ orders(first: 9999999999) { nodes { id } } }".into(),
+        "{ orders(filter: { status: \"PAID\" }) { nodes { id } } }".into(),
+        "{ orders(filter: { status: [\"PAID\"] }) { nodes { id } } }".into(),
+        "{ orders(filter: { status: NONE }) { nodes { id } } }".into(),
+        "{ orders(filter: []) { nodes { id } } }".into(),
+        "{ orders(filter: 1) { nodes { id } } }".into(),
+        "{ order(id: \"x\") @skip(if: \"true\") { id } }".into(),
+        "{ order(id: \"x\") { id @include(if: 1) } }".into(),
+        "query($n: Int = 2147483648) { orders(first: $n) { nodes { id } } }".into(),
+        "query($s: [OrderStatus!] = [\"PAID\"]) { orders(filter: { status: $s }) { nodes { id } } }"
+            .into(),
+        "query($f: OrderFilter = 1) { orders(filter: $f) { nodes { id } } }".into(),
+        // A variable of another type than its place takes, however deep.
+        "query($s: String) { orders(filter: { status: $s }) { nodes { id } } }".into(),
+        "query($s: OrderStatus) { orders(filter: { status: [$s] }) { nodes { id } } }".into(),
+        "query($c: Boolean) { order(id: \"x\") @skip(if: $c) { id } }".into(),
+        "query($c: Boolean = null) { order(id: \"x\") @skip(if: $c) { id } }".into(),
+        "query($s: [OrderStatus]) { orders(filter: { status: $s }) { nodes { id } } }".into(),
+        "query($i: String!) { order(id: $i) { id } }".into(),
+        "query($n: Long) { orders(first: $n) { nodes { id } } }".into(),
+        "query($n: Int) { order(id: \"x\") { ...f } }
+         fragment f on Order { timeline(before: $n) { type } }"
+            .into(),
+    ] {
+        assert!(!wrong(&bad, json!({})).is_empty(), "{bad}");
+    }
+}
+
+#[test]
+fn variables_are_of_the_types_that_they_were_declared_with() {
+    let first = "query($v: Int) { orders(first: $v) { nodes { id } } }";
+    let states = "query($v: [OrderStatus!]) { orders(filter: { status: $v }) { nodes { id } } }";
+    let filter = "query($v: OrderFilter) { orders(filter: $v) { nodes { id } } }";
+    for (text, good) in [
+        (first, json!(5)),
+        (first, json!(null)),
+        (states, json!("PAID")),
+        (states, json!(["PAID"])),
+        (filter, json!({ "status": ["PAID"], "placedAfter": "2026-11-24T12:00:00Z" })),
+        (filter, json!({ "status": null })),
+    ] {
+        assert_eq!(wrong(text, json!({ "v": good })), [""; 0], "{text} {good}");
+    }
+    for (text, bad) in [
+        (first, json!(2_147_483_648_i64)),
+        (first, json!("5")),
+        (first, json!([5])),
+        (first, json!({})),
+        (states, json!([null])),
+        (states, json!([["PAID"]])),
+        (states, json!("NONE")),
+        (filter, json!([])),
+        (filter, json!("x")),
+        (filter, json!({ "status": 1 })),
+        (filter, json!({ "more": 1 })),
+    ] {
+        assert!(!wrong(text, json!({ "v": bad })).is_empty(), "{text} {bad}");
+    }
+    // The place where it is used takes more than its type.
+    let strict = "query($v: [OrderStatus!]!) { orders(filter: { status: $v }) { nodes { id } } }";
+    assert!(!wrong(strict, json!({ "v": null })).is_empty());
+    let input = "mutation($v: CancelOrderInput!) { cancelOrder(input: $v) { order { id } } }";
+    let told =
+        wrong(input, json!({ "v": { "orderId": "x", "expectedVersion": 3_000_000_000_u32 } }));
+    assert!(told[0].contains("\"v.expectedVersion\", expected type \"Int\""), "{told:?}");
+}
+
+#[test]
+fn equal_fields_merge_and_conflicting_ones_are_refused() {
+    let place = |rest: &str| format!("mutation($i: PlaceOrderInput!, $j: PlaceOrderInput!) {rest}");
+    let variables = json!({ "i": order(), "j": order() });
+    for good in [
+        "{ placeOrder(input: $i) { order { id } } placeOrder(input: $i) { receipt { token } }
+            b: placeOrder(input: $j) { order { id } } }",
+        "{ ... on Mutation { placeOrder(input: $i) { order { id } } } ...f
+            b: placeOrder(input: $j) { order { id } } }
+         fragment f on Mutation { placeOrder(input: $i) { order { note } } }",
+        "{ a: placeOrder(input: $i) { order { id } } ... { a: placeOrder(input: $i) { order { id } } }
+            placeOrder(input: $j) { order { x: id x: id } } }",
+    ] {
+        assert_eq!(wrong(&place(good), variables.clone()), [""; 0], "{good}");
+    }
+    for bad in [
+        "{ placeOrder(input: $i) { order { id } } placeOrder(input: $j) { order { id } } }",
+        "{ placeOrder(input: $i) { order { id } } ... on Mutation { placeOrder(input: $j) { order {
+            id } } } }",
+        "{ ...f ...g } fragment f on Mutation { a: placeOrder(input: $i) { order { id } } }
+         fragment g on Mutation { a: placeOrder(input: $j) { order { id } } }",
+        "{ ...f ... { ...g } } fragment f on Mutation { a: placeOrder(input: $i) { order { id } } }
+         fragment g on Mutation { ... on Mutation { a: placeOrder(input: $j) { order { id } } } }",
+        "{ a: placeOrder(input: $i) { order { x: id } } a: placeOrder(input: $i) { order { x: note } }
+            b: placeOrder(input: $j) { order { id } } }",
+        "{ a: placeOrder(input: $i) { order { id } } a: __typename
+            b: placeOrder(input: $j) { order { id } } }",
+        "{ placeOrder(input: $i) { order { timeline(last: 1) { type } } }
+           placeOrder(input: $i) { order { ...f } } b: placeOrder(input: $j) { order { id } } }
+         fragment f on Order { timeline(last: 2) { type } }",
+        // Whether they are skipped does not matter.
+        "{ placeOrder(input: $i) { order { id } }
+           placeOrder(input: $j) @skip(if: true) { order { id } } }",
+    ] {
+        let told = wrong(&place(bad), variables.clone());
+        assert!(told.iter().any(|told| told.contains("conflict")), "{bad}: {told:?}");
+    }
+}
+
+#[test]
+fn a_subscription_has_one_field_at_its_root() {
+    for good in [
+        "subscription { orderUpdates { cursor } }",
+        "subscription { ...f } fragment f on Subscription { orderUpdates { cursor } }",
+        "subscription { ... on Subscription { a: orderUpdates { cursor } } }",
+        "subscription { ...f orderUpdates { at } }
+         fragment f on Subscription { orderUpdates { cursor } }",
+    ] {
+        assert_eq!(wrong(good, json!({})), [""; 0], "{good}");
+    }
+    for bad in [
+        "subscription { a: orderUpdates { cursor } b: orderUpdates { cursor } }",
+        "subscription { ...f b: orderUpdates { cursor } }
+         fragment f on Subscription { a: orderUpdates { cursor } }",
+        "subscription { __typename }",
+        "subscription { orderUpdates { cursor } __typename }",
+        "subscription { orderUpdates @include(if: true) { cursor } }",
+        "subscription { ... @skip(if: false) { orderUpdates { cursor } } }",
+        "subscription A { a: orderUpdates { cursor } ... { b: orderUpdates { cursor } } }
+         query B { __typename }",
+    ] {
+        assert!(!wrong(bad, json!({})).is_empty(), "{bad}");
+    }
+}
+
+/// What is executed of the only operation of a document.
+fn executed(text: &str, variables: Value) -> String {
+    let documents = documents();
+    let found = find(&documents, text).unwrap();
+    let (_, operation) = found.document.parsed.operations.iter().next().unwrap();
+    let mut variables = Variables::from_json(variables);
+    documents.validate(&found, (None, &operation.node), &mut variables).unwrap();
+    let collected = found.document.executable(None, &operation.node, &variables);
+    let mut printed = String::new();
+    print(&collected.selection_set.node, &mut printed);
+    printed
+}
+
+fn print(set: &async_graphql::parser::types::SelectionSet, printed: &mut String) {
+    use async_graphql::parser::types::Selection;
+    for selection in &set.items {
+        let Selection::Field(field) = &selection.node else { panic!("a field was expected") };
+        assert!(field.node.directives.is_empty());
+        *printed += &field.node.response_key().node;
+        for (name, value) in &field.node.arguments {
+            *printed += &format!("({}: {})", name.node, value.node);
+        }
+        *printed += " ";
+        if !field.node.selection_set.node.items.is_empty() {
+            *printed += "{ ";
+            print(&field.node.selection_set.node, printed);
+            *printed += "} ";
+        }
+    }
+}
+
+#[test]
+fn each_field_is_executed_once_and_without_what_is_not_given() {
+    let merged = "query($a: Boolean = false) { ...f order(id: \"x\") { note ...g @skip(if: $a) } }
+        fragment f on Query { order(id: \"x\") { id ... @include(if: $a) { status } } }
+        fragment g on Order { id version }";
+    assert_eq!(executed(merged, json!({})), "order(id: \"x\") { id note version } ");
+    let skipped = executed(merged, json!({ "a": true }));
+    assert_eq!(skipped, "order(id: \"x\") { id status note } ");
+    let typename = "query($a: Boolean!) { order(id: \"x\") { id } __typename @skip(if: $a) }";
+    assert_eq!(executed(typename, json!({ "a": true })), "order(id: \"x\") { id } ");
+    assert_eq!(executed(typename, json!({ "a": false })), "order(id: \"x\") { id } __typename ");
+    let update = "mutation($id: ID!, $note: String, $lines: [OrderLineInput!]) {
+        updateOrder(input: { orderId: $id, note: $note, lines: $lines }) { order { id } } }";
+    let none = executed(update, json!({ "id": "x" }));
+    assert_eq!(none, "updateOrder(input: {orderId: $id}) { order { id } } ");
+    let null = executed(update, json!({ "id": "x", "note": null }));
+    assert_eq!(null, "updateOrder(input: {orderId: $id, note: $note}) { order { id } } ");
+    let list = "query($n: Int, $after: String) { orders(first: $n, after: $after) { totalCount } }";
+    assert_eq!(executed(list, json!({ "n": 2 })), "orders(first: $n) { totalCount } ");
+}
+
 /// Any JSON, with the names and values that the schema knows.
 fn json_value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![

@@ -37,7 +37,7 @@ impl Validator {
         let validating = AssertUnwindSafe(self.schema.execute(request)).catch_unwind();
         match validating.now_or_never().expect("validation waits for nothing") {
             Ok(response) => {
-                let errors = response.errors.into_iter().filter(|error| !is_of_complexity(error));
+                let errors = response.errors.into_iter().filter(|error| !is_for_others(error));
                 let errors: Vec<_> = errors.collect();
                 if errors.is_empty() { Ok(()) } else { Err(errors) }
             }
@@ -48,6 +48,11 @@ impl Validator {
             }
         }
     }
+}
+
+/// Whether what is wrong, if it is, is said by another part.
+fn is_for_others(error: &ServerError) -> bool {
+    is_of_complexity(error) || error.message.contains("\" used in position expecting type \"")
 }
 
 /// Whether an argument could not be read by which a field says how complex it is. That is done for

@@ -250,7 +250,8 @@ async fn a_change_that_the_broker_refuses_is_an_error_and_can_be_sent_again() ->
     let id = seen(&house).await?;
     house.broker.with_cluster(|cluster| {
         let refusal = RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE;
-        cluster.request_errors(RDKafkaApiKey::Produce, &[refusal]);
+        // Once in its batch, and once alone.
+        cluster.request_errors(RDKafkaApiKey::Produce, &[refusal, refusal]);
     });
     let query =
         "mutation($input: CancelOrderInput!) { cancelOrder(input: $input) { receipt { token } } }";

@@ -228,7 +228,8 @@ async fn what_the_broker_refuses_is_an_error_and_never_a_receipt() -> Result<()>
     house.placed(ANA, order("ana", None)).await?;
     house.broker.with_cluster(|cluster| {
         let refusal = RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE;
-        cluster.request_errors(RDKafkaApiKey::Produce, &[refusal]);
+        // Once in its batch, and once alone.
+        cluster.request_errors(RDKafkaApiKey::Produce, &[refusal, refusal]);
     });
     let variables = json!({ "input": order("ana", Some("k-1")) });
     let (status, answer) = house.ask(Some(ANA), PLACE, variables).await?;
