@@ -40,6 +40,8 @@ struct Shared {
     /// Ends the process, and with it what outlives a run of a role.
     shutdown: CancellationToken,
     store: Mutex<Option<Store>>,
+    /// What the watch over Kafka has seen.
+    topics: watch::Sender<kafka_watch::Topics>,
     /// Where the gateway listens, from its first start on.
     gateway: watch::Sender<Option<SocketAddr>>,
 }
@@ -59,6 +61,7 @@ impl Wiring {
             readiness,
             shutdown,
             store: Mutex::default(),
+            topics: watch::Sender::default(),
             gateway: watch::Sender::default(),
         };
         Ok(Self { shared: Arc::new(shared) })
@@ -77,7 +80,8 @@ impl Wiring {
     /// Has `/readyz` know whether Kafka answers.
     pub fn watch_kafka(&self) {
         let Shared { settings, names, readiness, shutdown, .. } = &*self.shared;
-        kafka_watch::start(settings.kafka.clone(), names.all(), readiness, shutdown.clone());
+        let (kafka, seen) = (settings.kafka.clone(), self.shared.topics.clone());
+        kafka_watch::start(kafka, names.all(), readiness, seen, shutdown.clone());
     }
 
     /// Has `/readyz` know of roles before they are started.
@@ -94,7 +98,7 @@ impl Wiring {
             let shared = self.shared.clone();
             supervisor.run_role(name, readiness, judge, move |stop| {
                 let shared = shared.clone();
-                async move { Run { shared, stop }.role(role).await }
+                async move { Run { shared, stop }.until_made_anew(role).await }
             });
         }
     }
@@ -118,6 +122,26 @@ struct Run {
 }
 
 impl Run {
+    /// Runs `role` until it is stopped, or a topic is another than before: whatever it knows of
+    /// offsets then means nothing.
+    async fn until_made_anew(self, role: Role) -> Result<()> {
+        let mut topics = self.shared.topics.subscribe();
+        let before = topics.borrow().made_anew;
+        let stop = self.stop.clone();
+        let run = self.role(role);
+        tokio::pin!(run);
+        tokio::select! {
+            ended = &mut run => return ended,
+            // The sender lives as long as the role's wiring.
+            _ = topics.wait_for(|topics| topics.made_anew != before) => {}
+        }
+        stop.cancel();
+        run.await?;
+        Err(anyhow!(
+            "a topic was deleted and made anew, so that what was read of it does not count"
+        ))
+    }
+
     /// Runs `role` until it is stopped.
     async fn role(self, role: Role) -> Result<()> {
         match role {
@@ -218,7 +242,17 @@ impl Run {
             processor,
         )?;
         let handle = engine.handle();
+        let (input, topics) = (names.name(P::STAGE.input()), self.shared.topics.subscribe());
         readiness.add(name, move || {
+            topics.borrow().have_leaders([&input])?;
+            let waiting = handle.waiting_partitions();
+            if !waiting.is_empty() {
+                let waiting: Vec<i32> = waiting.into_keys().collect();
+                return Err(format!(
+                    "partitions {waiting:?} of topic {input} can't be started: their leader or the \
+                     group's coordinator does not answer"
+                ));
+            }
             handle.is_ready().then_some(()).ok_or_else(|| match handle.standstill() {
                 Some(standstill) => standstill.reason,
                 None => "has not joined its group, or can't commit".to_owned(),
@@ -264,7 +298,12 @@ impl Run {
             store,
         );
         let handle = service.handle();
-        readiness.add("projector", move || handle.check());
+        let topics = self.shared.topics.subscribe();
+        let read = Topic::ALL.map(|topic| names.name(topic));
+        readiness.add("projector", move || {
+            topics.borrow().have_leaders(&read)?;
+            handle.check()
+        });
         Ok(service.run_until_stopped(self.stop.clone()).await?)
     }
 
@@ -279,7 +318,8 @@ impl Run {
         }
         let opened = store::open(&settings.store, part, &self.stop).await;
         let Some(opened) = opened.context(Misconfigured)? else { return Ok(None) };
-        store::watch(opened.clone(), readiness, shutdown.clone());
+        let topics = self.shared.topics.subscribe();
+        store::watch(opened.clone(), topics, readiness, shutdown.clone());
         *store = Some(opened.clone());
         Ok(Some(opened))
     }

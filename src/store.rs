@@ -1,13 +1,16 @@
 //! The order store of the roles: opened as soon as it is there, and watched.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use comanda_schemas::{Health, headers, url_without_login};
+use comanda_schemas::{Health, TopicId, headers, url_without_login};
 use comanda_store::{Options, Store};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
+use crate::kafka_watch::Topics;
 use crate::readiness::Readiness;
 
 /// Wait between two tries to open the store, and between two looks at whether it answers.
@@ -42,12 +45,24 @@ pub async fn open(
 }
 
 /// Asks the store again and again whether it is there, until `shutdown`, and lets `/readyz` know.
-pub fn watch(store: Store, readiness: &Readiness, shutdown: CancellationToken) {
+///
+/// It is not ready, either, where it was written from another topic than is there now: then it shows
+/// what is not in the topics, and its offsets say nothing of them.
+pub fn watch(
+    store: Store,
+    topics: watch::Receiver<Topics>,
+    readiness: &Readiness,
+    shutdown: CancellationToken,
+) {
     let health = Health::default();
     let told = health.clone();
     readiness.add("store", move || told.check());
     tokio::spawn(async move {
         while shutdown.run_until_cancelled(tokio::time::sleep(PAUSE)).await.is_some() {
+            match store.topic_ids().await {
+                Ok(known) => compare(&health, &known, &topics.borrow().ids),
+                Err(error) => debug!(%error, "the order store does not tell its topics"),
+            }
             match store.positions().await {
                 Ok(_) if health.recovery("reading") => info!("the order store answers again"),
                 Ok(_) => {}
@@ -60,4 +75,23 @@ pub fn watch(store: Store, readiness: &Readiness, shutdown: CancellationToken) {
             }
         }
     });
+}
+
+/// Notes which topics are others than the store was written from.
+fn compare(health: &Health, known: &HashMap<String, TopicId>, now: &HashMap<String, TopicId>) {
+    for (topic, id) in now {
+        let what = format!("topic {topic}");
+        if known.get(topic).is_none_or(|known| known == id) {
+            health.recovery(&what);
+            continue;
+        }
+        health.trouble(
+            &what,
+            format!(
+                "was deleted and made anew since the store was written from it; `comanda store \
+                 reread {topic}` has the new one read in addition, `comanda store rebuild` makes a \
+                 store of the topics alone"
+            ),
+        );
+    }
 }

@@ -6,9 +6,10 @@ use rdkafka::Offset;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::TopicPartitionListElem;
-use tracing::warn;
+use tracing::{error, warn};
 
-use crate::offset_metadata::Spans;
+use crate::offset_metadata::{self, Spans};
+use comanda_kafka::TopicId;
 use comanda_kafka::group::{Context, list_of};
 use comanda_kafka::offsets::metadata;
 
@@ -35,12 +36,13 @@ pub(crate) struct Standing {
 /// Of a partition, where the group stands there, or why that is not known.
 type Answer = (i32, Result<Standing, KafkaError>);
 
-/// Where the group stands in each of `partitions`, or why that is not known of one; blocks for a
+/// Where the group stands in each of `partitions` of the topic with this id, or why that is not known of one; blocks for a
 /// second at the most.
 pub(crate) fn committed(
     consumer: &BaseConsumer<Context>,
     stage: &'static str,
     topic: &str,
+    topic_id: Option<TopicId>,
     partitions: &[i32],
 ) -> Result<Vec<Answer>, KafkaError> {
     if partitions.is_empty() {
@@ -55,7 +57,21 @@ pub(crate) fn committed(
             return Ok(Standing { partition, at: None });
         };
         let metadata = metadata(&list, index).unwrap_or_default();
-        let above = std::str::from_utf8(metadata).ok().and_then(|text| Spans::decode(next, text));
+        let text = std::str::from_utf8(metadata).ok();
+        if let (Some(of), Some(id)) = (text.and_then(offset_metadata::topic), topic_id)
+            && of != id
+        {
+            error!(
+                stage,
+                topic,
+                partition,
+                offset = next,
+                "the committed offset is of a topic that was deleted; the one that has its name now \
+                 is read from its beginning"
+            );
+            return Ok(Standing { partition, at: None });
+        }
+        let above = text.and_then(|text| Spans::decode(next, text));
         let above = above.unwrap_or_else(|| {
             warn!(
                 stage,

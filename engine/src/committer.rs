@@ -16,6 +16,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, sync_chann
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use comanda_kafka::TopicId;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerGroupMetadata};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -60,6 +61,8 @@ pub(crate) struct Setup {
     pub stage: &'static str,
     /// The topic whose offsets are committed.
     pub input: Arc<str>,
+    /// Its id, where the broker tells.
+    pub topic_id: Option<TopicId>,
     pub transactional_id: String,
     /// Configuration of the producer.
     pub producer: ClientConfig,
@@ -155,7 +158,7 @@ impl Worker {
                 let Ok((batch, group)) = batches.recv() else { return };
                 let committed = {
                     let _call = self.pulse.enter();
-                    producer.get().commit(&batch, &self.setup.input, &group)
+                    producer.get().commit(&batch, (&self.setup.input, self.setup.topic_id), &group)
                 };
                 // The loop takes it back from here on.
                 drop(batch);
@@ -238,7 +241,8 @@ impl Worker {
         let Some(consumer) = self.setup.consumer.upgrade() else { return Ok(Vec::new()) };
         let ours = consumer.assignment()?;
         let ours: Vec<i32> = ours.elements().iter().map(|e| e.partition()).collect();
-        let standings = committed(&consumer, self.setup.stage, &self.setup.input, &ours)?;
+        let Setup { stage, input, topic_id, .. } = &self.setup;
+        let standings = committed(&consumer, stage, input, *topic_id, &ours)?;
         standings.into_iter().map(|(_, standing)| standing).collect()
     }
 

@@ -17,17 +17,38 @@
 //! a set bit for each that is done. It is written where version 1 would be longer than the limit:
 //! where many short spans alternate.
 //!
+//! # The topic's id
+//!
+//! The text `t:` and 32 hex digits: nothing above the committed offset is done, and the offset is one
+//! of the topic with this id. A topic of the same name with another id is another log.
+//!
 //! Anything else, a newer version included, reads as "nothing above is done": its records run
 //! again, which the idempotency of the calls absorbs.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use comanda_kafka::TopicId;
 
 /// Kafka's default limit on the metadata of an offset (`offset.metadata.max.bytes`).
 pub(crate) const MAX_LEN: usize = 4096;
 
+const TOPIC: &str = "t:";
 const VERSION: &str = "1:";
 const BITMAP: &str = "2:";
+
+/// `metadata`, with the topic's id where there is room for it.
+pub(crate) fn with_topic(metadata: &str, topic: Option<TopicId>) -> String {
+    match topic {
+        // Builds that don't know ids read this as nothing above, too.
+        Some(id) if metadata.is_empty() => format!("{TOPIC}{id}"),
+        Some(_) | None => metadata.to_owned(),
+    }
+}
+
+/// Which topic the offset with this metadata is of, where it says so.
+pub(crate) fn topic(metadata: &str) -> Option<TopicId> {
+    metadata.strip_prefix(TOPIC)?.parse().ok()
+}
 
 /// Spans of finished offsets, each from its first to just after its last, ascending and apart.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -110,7 +131,7 @@ impl Spans {
 
     /// What `metadata` says of the offsets above `committed`; `None` when it is not of this format.
     pub fn decode(committed: i64, metadata: &str) -> Option<Self> {
-        if metadata.is_empty() {
+        if metadata.is_empty() || topic(metadata).is_some() {
             return Some(Self::default());
         }
         if let Some(bitmap) = metadata.strip_prefix(BITMAP) {
@@ -174,11 +195,22 @@ mod tests {
     }
 
     #[test]
+    fn the_id_of_the_topic_stands_where_nothing_else_does() {
+        let id: TopicId = "1".repeat(32).parse().unwrap();
+        let text = with_topic("", Some(id));
+        assert_eq!((text.as_str(), topic(&text)), (format!("t:{id}").as_str(), Some(id)));
+        assert_eq!(Spans::decode(5, &text), Some(Spans::default()));
+        assert_eq!(with_topic("1:AQE", Some(id)), "1:AQE");
+        assert_eq!((with_topic("", None), topic("1:AQE"), topic("")), (String::new(), None, None));
+    }
+
+    #[test]
     fn what_is_not_of_the_format_says_nothing() {
         let text = |bytes: &[u8]| format!("1:{}", URL_SAFE_NO_PAD.encode(bytes));
         for garbage in [
             "0".to_owned(),
             "3:AQE".to_owned(),
+            "t:0".to_owned(),
             "2:***".to_owned(),
             "1:***".to_owned(),
             "some other tool's note".to_owned(),

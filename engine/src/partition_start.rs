@@ -8,6 +8,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use comanda_kafka::TopicId;
 use comanda_kafka::group::Context;
 use rdkafka::consumer::BaseConsumer;
 use rdkafka::error::KafkaError;
@@ -44,6 +45,8 @@ type Question = Vec<(i32, u64)>;
 pub(crate) struct Setup {
     pub stage: &'static str,
     pub input: Arc<str>,
+    /// The id of that topic, where the broker tells.
+    pub topic_id: Option<TopicId>,
     pub consumer: Weak<BaseConsumer<Context>>,
     pub events: Sender<Event>,
 }
@@ -153,7 +156,7 @@ impl Asker {
         }
         let (stage, input) = (self.setup.stage, &self.setup.input);
         let what = "committed offset";
-        match committed(consumer, stage, input, &due) {
+        match committed(consumer, stage, input, self.setup.topic_id, &due) {
             Ok(answers) => {
                 for (partition, answer) in answers {
                     let Some(open) = self.open.get_mut(&partition) else { continue };

@@ -5,9 +5,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use comanda_kafka::group::{self, Context};
+use comanda_kafka::{TopicId, topic_ids};
 use rdkafka::ClientConfig;
 use rdkafka::config::FromClientConfigAndContext;
-use rdkafka::consumer::BaseConsumer;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::KafkaError;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -213,9 +215,9 @@ impl<P: Processor> Parts<P> {
             doing: "creating the consumer",
             source,
         })?;
-        if !self.wait_for_topic(&consumer, &runtime, attempt) {
+        let Some(topic_id) = self.wait_for_topic(&consumer, &runtime, attempt) else {
             return Ok(());
-        }
+        };
         info!(
             stage = self.shared.name(),
             input = self.shared.topology.input,
@@ -227,6 +229,7 @@ impl<P: Processor> Parts<P> {
         let setup = Setup {
             runtime,
             consumer,
+            topic_id,
             producer,
             transactional_id: self.transactional_id.clone(),
             state: self.state.clone(),
@@ -237,18 +240,27 @@ impl<P: Processor> Parts<P> {
         Run::new(self.shared.clone(), setup)?.run()
     }
 
-    /// Waits until the broker answers and has the topic; `false` when shutdown came first.
+    /// Waits until the broker answers and has the topic; its id, where the broker tells one. `None`
+    /// when shutdown came first.
     fn wait_for_topic(
         &self,
         consumer: &BaseConsumer<Context>,
         runtime: &tokio::runtime::Handle,
         attempt: &Attempt,
-    ) -> bool {
+    ) -> Option<Option<TopicId>> {
+        let input = &self.shared.topology.input;
+        let find = || {
+            if !group::has_topic(consumer, input, TOPIC_TIMEOUT)? {
+                return Ok(None);
+            }
+            let ids = topic_ids(consumer.client(), std::slice::from_ref(input), TOPIC_TIMEOUT)?;
+            Ok::<_, KafkaError>(Some(ids.get(input).copied()))
+        };
         while !attempt.stop.is_cancelled() {
             attempt.pulse.beat();
-            match group::has_topic(consumer, &self.shared.topology.input, TOPIC_TIMEOUT) {
-                Ok(true) => return true,
-                Ok(false) => warn!(
+            match find() {
+                Ok(Some(id)) => return Some(id),
+                Ok(None) => warn!(
                     stage = self.shared.name(),
                     topic = self.shared.topology.input,
                     "the topic does not exist yet"
@@ -265,7 +277,7 @@ impl<P: Processor> Parts<P> {
                 }
             });
         }
-        false
+        None
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use comanda_kafka::{ClientLog, send_when_there_is_room};
+use comanda_kafka::{ClientLog, TopicId, send_when_there_is_room};
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -14,6 +14,7 @@ use tracing::warn;
 
 use super::ledger;
 use super::metrics::Meters;
+use super::offset_metadata::with_topic;
 use super::output::{Finished, Output};
 
 /// Pause between two looks at what the broker has not taken yet. Not a poll: the producer has a
@@ -70,11 +71,11 @@ impl Transactions {
     pub fn commit(
         &self,
         batch: &Batch,
-        input: &str,
+        (input, topic_id): (&str, Option<TopicId>),
         group: &ConsumerGroupMetadata,
     ) -> Result<(), Failure> {
         let (began, began_at) = (Instant::now(), SystemTime::now());
-        match self.try_commit(batch, input, group) {
+        match self.try_commit(batch, (input, topic_id), group) {
             Ok(()) => {
                 self.meters.transaction_seconds.record(began.elapsed());
                 self.meters.transaction_records.record(batch.finished.records as f64);
@@ -98,7 +99,7 @@ impl Transactions {
     fn try_commit(
         &self,
         batch: &Batch,
-        input: &str,
+        (input, topic_id): (&str, Option<TopicId>),
         group: &ConsumerGroupMetadata,
     ) -> Result<(), KafkaError> {
         let commits = &batch.finished.commits;
@@ -120,8 +121,9 @@ impl Transactions {
         for commit in commits {
             let mut element = list.add_partition(input, commit.partition);
             element.set_offset(Offset::Offset(commit.next))?;
-            if !commit.metadata.is_empty() {
-                element.set_metadata(&commit.metadata);
+            let metadata = with_topic(&commit.metadata, topic_id);
+            if !metadata.is_empty() {
+                element.set_metadata(&metadata);
             }
         }
         // The generation in the metadata fences a batch of partitions that went in the meantime.

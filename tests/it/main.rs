@@ -1,5 +1,6 @@
 //! End-to-end tests of the `comanda` binary, on the sandbox and on a real Kafka.
 
+mod anew;
 mod bench;
 mod chaos;
 mod clients;

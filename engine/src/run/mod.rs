@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use comanda_kafka::TopicId;
 use comanda_kafka::group::{self, Closing, Context};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -122,6 +123,8 @@ pub(crate) struct Setup {
     pub runtime: runtime::Handle,
     /// Not subscribed yet.
     pub consumer: BaseConsumer<Context>,
+    /// The id of the input, where the broker tells.
+    pub topic_id: Option<TopicId>,
     /// Configuration of the transactional producer.
     pub producer: ClientConfig,
     /// Its id, also in the configuration.
@@ -138,7 +141,7 @@ pub(crate) struct Setup {
 
 impl<P: Processor> Run<P> {
     pub fn new(shared: Arc<Shared<P>>, setup: Setup) -> Result<Self, Error> {
-        let Setup { runtime, consumer, producer, transactional_id, .. } = setup;
+        let Setup { runtime, consumer, producer, topic_id, transactional_id, .. } = setup;
         let (state, pulse, shutdown, gone) = (setup.state, setup.pulse, setup.shutdown, setup.gone);
         let (sender, events) = mpsc::channel();
         let options = &shared.options;
@@ -147,6 +150,7 @@ impl<P: Processor> Run<P> {
         let committers = committer::Setup {
             stage: shared.name(),
             input: shared.input.clone(),
+            topic_id,
             transactional_id,
             producer,
             timeout: options.transaction_timeout(),
@@ -158,6 +162,7 @@ impl<P: Processor> Run<P> {
         let starters = partition_start::Setup {
             stage: shared.name(),
             input: shared.input.clone(),
+            topic_id,
             consumer: Arc::downgrade(&consumer),
             events: sender.clone(),
         };

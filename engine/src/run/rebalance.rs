@@ -7,10 +7,11 @@ use std::time::{Duration, Instant, SystemTime};
 use comanda_kafka::group::{self, Rebalance};
 use rdkafka::consumer::Consumer;
 use rdkafka::{Offset, TopicPartitionList};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::Run;
 use crate::ledger::Suspects;
+use crate::offset_metadata::Spans;
 use crate::partition_start::{PartitionStarter, Start};
 use crate::task::{Job, Owned};
 use crate::{Error, Processor};
@@ -140,14 +141,28 @@ impl<P: Processor> Run<P> {
         let starts: Vec<Start> = self.starts.drain(..).collect();
         let is_asked =
             |start: &Start| self.waiting.get(&start.standing.partition) == Some(&start.ticket);
-        let starts: Vec<Start> = starts.into_iter().filter(is_asked).collect();
+        let mut starts: Vec<Start> = starts.into_iter().filter(is_asked).collect();
         if starts.is_empty() {
             return Ok(());
         }
         let mut list = TopicPartitionList::with_capacity(starts.len());
         let stage = self.shared.name();
         let failed = |source| Error::Kafka { stage, doing: "starting partitions", source };
-        for start in &starts {
+        for start in &mut starts {
+            if let Some((next, above)) = &mut start.standing.at
+                && *next > start.end
+            {
+                error!(
+                    stage,
+                    topic = &*self.shared.input,
+                    partition = start.standing.partition,
+                    committed = *next,
+                    end = start.end,
+                    "the topic ends before the committed offset: it was made anew or has lost records"
+                );
+                // Of a log that is not there any more.
+                *above = Spans::default();
+            }
             let at = start.standing.at.as_ref();
             let offset = at.map_or(Offset::Beginning, |(next, _)| Offset::Offset(*next));
             let mut element = list.add_partition(&self.shared.input, start.standing.partition);

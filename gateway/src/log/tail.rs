@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use comanda_schemas::headers::{self, error_chain};
 use comanda_schemas::scan::{is_passing, partitions, reader_config};
-use comanda_schemas::{ClientLog, OrderId, Timestamp, Topic};
+use comanda_schemas::{ClientLog, OrderId, Timestamp, Topic, topic_ids};
 use comanda_store::Position;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaResult;
@@ -87,6 +87,7 @@ impl Tail {
             Vec::new()
         });
         let topic = names.name(Topic::Orders);
+        let positions = self.of_this_topic(&consumer, &topic, positions)?;
         let mut list = TopicPartitionList::new();
         for partition in partitions(&consumer, &topic, ASK)? {
             let (low, high) = consumer.fetch_watermarks(&topic, partition, ASK)?;
@@ -99,6 +100,21 @@ impl Tail {
         }
         consumer.assign(&list)?;
         Ok(consumer)
+    }
+
+    /// The store's positions, without those of another topic of this name: one that was deleted.
+    fn of_this_topic(
+        &self,
+        consumer: &BaseConsumer<ClientLog>,
+        topic: &str,
+        positions: Vec<Position>,
+    ) -> KafkaResult<Vec<Position>> {
+        let now = topic_ids(consumer.client(), &[topic.to_owned()], ASK)?;
+        let known = self.runtime.block_on(self.parts.store.topic_ids()).unwrap_or_default();
+        match (known.get(topic), now.get(topic)) {
+            (Some(known), Some(now)) if known != now => Ok(Vec::new()),
+            _ => Ok(positions),
+        }
     }
 
     fn read(&self, consumer: &BaseConsumer<ClientLog>) -> KafkaResult<()> {

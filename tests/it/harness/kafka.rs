@@ -138,6 +138,21 @@ impl Kafka {
         Ok(())
     }
 
+    /// Deletes a topic, and creates another one with its name.
+    pub async fn make_anew(&self, name: &str, partitions: i32) -> Result<()> {
+        let admin: AdminClient<DefaultClientContext> =
+            self.options().client_config("it-admin").create()?;
+        let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(10)));
+        for deleted in admin.delete_topics(&[name], &options).await? {
+            deleted.map_err(|(topic, code)| anyhow::anyhow!("{topic}: {code}"))?;
+        }
+        eventually(&format!("{name} is deleted and there again"), START_LIMIT, async || {
+            self.create_topics(&[name], partitions).await.ok()
+        })
+        .await;
+        Ok(())
+    }
+
     /// Deletes the records of a partition below an offset, as retention does.
     pub async fn delete_records(&self, topic: &str, partition: i32, below: i64) -> Result<()> {
         let admin: AdminClient<DefaultClientContext> =
