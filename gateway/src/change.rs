@@ -93,10 +93,15 @@ impl Changing {
             Change::Cancel { .. } => "cancel",
             Change::Retry { .. } => "retry",
         };
-        // On a task of its own: the next change of the order waits for it, and the event is on its
-        // way even if this client goes.
-        let settling = self.clone().settle(principal.clone(), ask, trace);
-        let settled = tokio::spawn(settling).await.unwrap_or_else(|_| Err(lost().into()));
+        let settled = match self.own(principal, ask.order_id).await {
+            Ok(id) => {
+                // On a task of its own: the next change of the order waits for it, and the event is
+                // on its way even if this client goes.
+                let settling = self.clone().settle(principal.clone(), id, ask, trace);
+                tokio::spawn(settling).await.unwrap_or_else(|_| Err(lost().into()))
+            }
+            Err(refused) => Err(refused),
+        };
         let outcome = match &settled {
             Ok((_, true)) => "accepted",
             Ok((_, false)) => "repeated",
@@ -107,14 +112,28 @@ impl Changing {
         settled.map(|(changed, _)| changed)
     }
 
+    /// The order, where `principal` may change it. This comes before the order's turn and before any
+    /// wait for it: another's order takes no longer than none, and its owner waits for no stranger.
+    async fn own(&self, principal: &Principal, id: Option<OrderId>) -> Result<OrderId, Refused> {
+        let id = id.ok_or_else(not_found)?;
+        let is_allowed = match principal {
+            Principal::Operator => true,
+            Principal::Customer(own) => {
+                self.placing.recent_receipt(id, principal).is_some()
+                    || self.store.is_order_of(id, own).await.map_err(Failure::from)?
+            }
+        };
+        if is_allowed { Ok(id) } else { Err(not_found()) }
+    }
+
     /// The order after the change, and whether that is new.
     async fn settle(
         self,
         principal: Principal,
+        id: OrderId,
         ask: Ask,
         trace: TraceContext,
     ) -> Result<(Changed, bool), Refused> {
-        let id = ask.order_id.ok_or_else(not_found)?;
         let turn = self.turns.of(id);
         let mut turn = turn.lock().await;
         let last = turn.last().cloned().or_else(|| self.placing.recent_receipt(id, &principal));
@@ -227,3 +246,6 @@ fn lost() -> Failure {
          expectedVersion is safe",
     )
 }
+
+#[cfg(test)]
+mod tests;

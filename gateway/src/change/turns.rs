@@ -47,6 +47,12 @@ impl Turns {
         table.entry(id).or_default().clone()
     }
 
+    /// Whether there is a turn of the order.
+    #[cfg(test)]
+    pub fn has(&self, id: OrderId) -> bool {
+        self.table().contains_key(&id)
+    }
+
     pub fn is_empty(&self) -> bool {
         self.table().is_empty()
     }
