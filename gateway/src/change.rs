@@ -23,6 +23,7 @@ use crate::input::{Ask, Change, ErrorCode, UserError};
 use crate::metrics::CHANGES_TOTAL;
 use crate::place::Placing;
 use crate::progress::Progress;
+pub(crate) use decision::Bounds;
 use decision::{Decision, Wanted};
 use turns::Turns;
 
@@ -58,6 +59,7 @@ pub(crate) struct Changing {
     placing: Arc<Placing>,
     turns: Arc<Turns>,
     wait: Duration,
+    bounds: Bounds,
 }
 
 /// What the store knows of an order.
@@ -69,16 +71,18 @@ struct Known {
 }
 
 impl Changing {
-    /// Remembers `max` orders for `max_age` at most; the store is waited for `wait` at most.
+    /// Remembers `max` orders for `max_age` at most; the store is waited for `wait` at most, and no
+    /// order changes beyond `bounds`.
     pub fn new(
         placing: &Arc<Placing>,
         store: Store,
         progress: Progress,
         (max, max_age): (usize, Duration),
         wait: Duration,
+        bounds: Bounds,
     ) -> Self {
         let turns = Arc::new(Turns::new(max, max_age));
-        Self { store, progress, placing: placing.clone(), turns, wait }
+        Self { store, progress, placing: placing.clone(), turns, wait, bounds }
     }
 
     /// Changes an order, or finds that the same request changed it before.
@@ -138,7 +142,7 @@ impl Changing {
         let mut turn = turn.lock().await;
         let last = turn.last().cloned().or_else(|| self.placing.recent_receipt(id, &principal));
         let Known { mut facts, order, seen_offset } = self.know(id, &principal, &ask, last).await?;
-        let wanted = match decision::decide(&order, &facts, &ask) {
+        let wanted = match decision::decide(&order, &facts, &ask, self.bounds) {
             Decision::Write(wanted) => wanted,
             Decision::Done(receipt) => return Ok((Changed { order, receipt }, false)),
             Decision::Refuse(errors) => return Err(Refused::Wrong(errors, Some(order.into()))),

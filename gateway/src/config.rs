@@ -13,6 +13,9 @@ use crate::{Audience, Error, WebhookOptions, syntax};
 /// Highest rate that can be told apart from none.
 const MAX_RATE: u32 = 1_000_000;
 
+/// Most versions of an order that any setting allows.
+const MAX_VERSIONS: u32 = 100;
+
 /// Settings of the gateway.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -119,6 +122,11 @@ pub struct Options {
     pub max_batch: u32,
     /// Lines of one order, at least 1.
     pub max_lines: u32,
+    /// Versions of one order, 1 to 100; it can be cancelled beyond. Payment providers show up to
+    /// 100 payments of an order at once, and one that is not shown could be charged again.
+    pub max_order_versions: u32,
+    /// Changes of one order that have no result yet, at least 1; it can be cancelled beyond.
+    pub max_open_changes: u32,
     /// How long a reader waits for the order store to see an event, in milliseconds.
     pub receipt_wait_ms: u64,
     /// Placements remembered so that the same idempotency key is not published twice while the
@@ -181,6 +189,8 @@ impl Options {
             ("document_cache_bytes", at_most_u32(self.document_cache_bytes)),
             ("max_batch", self.max_batch),
             ("max_lines", self.max_lines),
+            ("max_order_versions", self.max_order_versions),
+            ("max_open_changes", self.max_open_changes),
             ("max_event_streams", self.max_event_streams),
             ("ws_max_operations", self.ws_max_operations),
             ("ws_queue", self.ws_queue),
@@ -190,6 +200,9 @@ impl Options {
             if value < 1 {
                 return refuse(key, "must be at least 1");
             }
+        }
+        if self.max_order_versions > MAX_VERSIONS {
+            return refuse("max_order_versions", &format!("must be at most {MAX_VERSIONS}"));
         }
         let batch = self.max_batch;
         let rates = [

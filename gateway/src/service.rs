@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::auth::Auth;
 use crate::budget::Budget;
-use crate::change::Changing;
+use crate::change::{self, Changing};
 use crate::config::millis;
 use crate::documents::Documents;
 use crate::execute::Executor;
@@ -133,7 +133,12 @@ pub(crate) fn house(
     let recent = (options.max_recent_placements as usize, millis(options.recent_placement_ms));
     let receipt_wait = millis(options.receipt_wait_ms);
     let placing = Placing::start(producer, registry.clone(), log, recent.0, recent.1);
-    let changing = Changing::new(&placing, store.clone(), progress.clone(), recent, receipt_wait);
+    let bounds = change::Bounds {
+        versions: i32::try_from(options.max_order_versions).unwrap_or(i32::MAX),
+        open: options.max_open_changes as usize,
+    };
+    let changing =
+        Changing::new(&placing, store.clone(), progress.clone(), recent, receipt_wait, bounds);
     let sources = Sources {
         kafka,
         names: names.clone(),

@@ -1,13 +1,20 @@
 //! What becomes of a change, going by what the order store shows.
 
-use comanda_schemas::{Order, OrderEvent, OrderEventType};
+use std::collections::HashSet;
+
+use comanda_schemas::{Order, OrderEvent, OrderEventType, PaymentEvent};
 use comanda_store::{AnyEvent, OrderStatus, OrderView, Recorded, StoredEvent, TimelineKind};
+use uuid::Uuid;
 
 use crate::input::{Ask, Change, Edit, ErrorCode, UserError};
 
-/// Most versions of an order. Payment providers show up to 100 payments of an order at once, and
-/// one that is not shown could be charged again.
-const MAX_VERSION: i32 = 100;
+/// How much an order may change.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    pub versions: i32,
+    /// Changes that have no result yet.
+    pub open: usize,
+}
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Decision {
@@ -27,8 +34,60 @@ pub(super) struct Wanted {
     pub reason: Option<String>,
 }
 
-/// What becomes of `ask` with an order that `facts` tell of.
-pub(super) fn decide(order: &OrderView, facts: &[StoredEvent], ask: &Ask) -> Decision {
+/// What becomes of `ask` with an order that `facts` tell of. A cancellation ends an order, so it is
+/// never one too many.
+pub(super) fn decide(
+    order: &OrderView,
+    facts: &[StoredEvent],
+    ask: &Ask,
+    bounds: Bounds,
+) -> Decision {
+    match decide_alone(order, facts, ask) {
+        Decision::Write(wanted) if wanted.r#type != OrderEventType::Cancelled => {
+            match one_too_many(order, facts, bounds) {
+                Some(error) => refuse(error),
+                None => Decision::Write(wanted),
+            }
+        }
+        decision => decision,
+    }
+}
+
+/// What keeps the order from being changed once more, whatever the change is.
+fn one_too_many(order: &OrderView, facts: &[StoredEvent], bounds: Bounds) -> Option<UserError> {
+    let refused = |message| error(ErrorCode::TooManyChanges, "orderId", message);
+    let Bounds { versions, open } = bounds;
+    if order.version >= versions {
+        return Some(refused(format!("an order has at most {versions} versions")));
+    }
+    if open_changes(facts) < open {
+        return None;
+    }
+    let message = format!("{open} changes of the order have no result yet; try again later");
+    Some(UserError { retriable: true, ..refused(message) })
+}
+
+/// How many changes of an order have no result yet.
+fn open_changes(facts: &[StoredEvent]) -> usize {
+    let results: HashSet<Uuid> = facts
+        .iter()
+        .filter_map(|fact| match &fact.event {
+            AnyEvent::Payment(result) => Some(result.event_id),
+            AnyEvent::Order(_) | AnyEvent::Notification(_) | AnyEvent::Report(_) => None,
+        })
+        .collect();
+    let is_open = |fact: &&StoredEvent| match &fact.event {
+        AnyEvent::Order(change) => {
+            change.r#type != OrderEventType::Placed
+                && !results.contains(&PaymentEvent::derive_id(change.event_id))
+        }
+        AnyEvent::Payment(_) | AnyEvent::Notification(_) | AnyEvent::Report(_) => false,
+    };
+    facts.iter().filter(is_open).count()
+}
+
+/// What becomes of `ask` where the order may have as many changes as there are.
+fn decide_alone(order: &OrderView, facts: &[StoredEvent], ask: &Ask) -> Decision {
     if let Some(expected) = ask.expected_version.filter(|version| *version != order.version) {
         return match written_before(facts, expected, &ask.change) {
             Some(at) => Decision::Done(at.clone()),
@@ -41,10 +100,6 @@ pub(super) fn decide(order: &OrderView, facts: &[StoredEvent], ask: &Ask) -> Dec
             _ => "the order is about to be cancelled",
         };
         return refuse(error(ErrorCode::OrderCancelled, "orderId", message));
-    }
-    if order.version >= MAX_VERSION && !matches!(ask.change, Change::Cancel { .. }) {
-        let message = format!("an order has at most {MAX_VERSION} versions");
-        return refuse(error(ErrorCode::TooMany, "orderId", message));
     }
     match &ask.change {
         Change::Update(edit) => update(order, edit),

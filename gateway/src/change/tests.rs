@@ -33,8 +33,8 @@ impl Bench {
         let log = log::Parts { kafka, names, store: store.clone() };
         let placing = Placing::start(producer, registry, log, 100, FOR_EVER);
         let progress = Progress::new(store.clone());
-        let changing =
-            Changing::new(&placing, store.clone(), progress, (100, FOR_EVER), FOR_EVER);
+        let (memory, bounds) = ((100, FOR_EVER), Bounds { versions: 100, open: 5 });
+        let changing = Changing::new(&placing, store.clone(), progress, memory, FOR_EVER, bounds);
         Self { changing, store, _folder: folder }
     }
 
@@ -57,11 +57,7 @@ impl Bench {
 
 fn changes() -> [Change; 3] {
     let edit = crate::input::Edit { note: Some(Some("no onions".into())), ..Default::default() };
-    [
-        Change::Update(edit),
-        Change::Cancel { reason: None },
-        Change::Retry { payment_method: None },
-    ]
+    [Change::Update(edit), Change::Cancel { reason: None }, Change::Retry { payment_method: None }]
 }
 
 /// Neither the owner's change, which never ends here, nor the store is waited for.

@@ -26,6 +26,9 @@ pub(crate) enum ErrorCode {
     CardNumber,
     /// There are too many of them.
     TooMany,
+    /// The order has too many versions, or too many changes without a result yet, which is
+    /// retriable. It can be cancelled.
+    TooManyChanges,
     /// The idempotency key was used for another order.
     IdempotencyConflict,
     /// There is no such order, or none that the caller may see.

@@ -119,6 +119,8 @@ pub fn options() -> Options {
         automatic_persisted_queries: true,
         max_batch: 100,
         max_lines: 200,
+        max_order_versions: 100,
+        max_open_changes: 1_000,
         receipt_wait_ms: 10_000,
         max_recent_placements: 10_000,
         recent_placement_ms: 600_000,

@@ -6,6 +6,8 @@ use comanda_store::fold;
 use super::*;
 use crate::samples::{self, event};
 
+const BOUNDS: Bounds = Bounds { versions: 100, open: 5 };
+
 /// The events of an order, and what came of them.
 #[derive(Default)]
 struct Told(Vec<StoredEvent>);
@@ -70,7 +72,7 @@ impl Told {
 
     fn decide(&self, expected_version: Option<i32>, change: Change) -> Decision {
         let ask = Ask { order_id: None, expected_version, receipt: None, change };
-        decide(&self.view(), &self.0, &ask)
+        decide(&self.view(), &self.0, &ask, BOUNDS)
     }
 
     fn refused(&self, change: Change) -> Vec<(ErrorCode, String)> {
@@ -228,9 +230,28 @@ fn the_same_request_with_the_same_expected_version_is_one_change() {
 #[test]
 fn an_order_has_only_so_many_versions_and_can_always_be_cancelled() {
     let mut told = Told::placed();
-    for n in 1..MAX_VERSION {
+    for n in 1..BOUNDS.versions {
+        told = told.order(OrderEventType::Updated, |o| o.note = Some(n.to_string()));
+        told = told.result(PaymentEventType::ChangeRejected);
+    }
+    assert_eq!(told.refused(note("pepper")), [(ErrorCode::TooManyChanges, "orderId".into())]);
+    written(told.decide(None, cancel()));
+}
+
+#[test]
+fn only_so_many_changes_of_an_order_have_no_result_yet() {
+    let mut told = Told::placed();
+    for n in 0..BOUNDS.open {
+        written(told.decide(None, note("pepper")));
         told = told.order(OrderEventType::Updated, |o| o.note = Some(n.to_string()));
     }
-    assert_eq!(told.refused(note("pepper")), [(ErrorCode::TooMany, "orderId".into())]);
+    let Decision::Refuse(errors) = told.decide(None, note("pepper")) else {
+        panic!("one too many was taken");
+    };
+    let told_of = errors.iter().map(|error| (error.code, error.retriable)).collect::<Vec<_>>();
+    assert_eq!(told_of, [(ErrorCode::TooManyChanges, true)]);
+    let last = (BOUNDS.open - 1).to_string();
+    assert_eq!(done_at(told.decide(None, note(&last))), BOUNDS.open as i64, "nothing changes");
     written(told.decide(None, cancel()));
+    written(told.result(PaymentEventType::Succeeded).decide(None, note("pepper")));
 }
