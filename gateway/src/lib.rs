@@ -16,6 +16,9 @@ mod documents;
 mod error;
 mod execute;
 mod failure;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzz;
 mod graphiql;
 mod http;
 mod input;

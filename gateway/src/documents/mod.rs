@@ -105,6 +105,19 @@ impl Documents {
         Ok(documents)
     }
 
+    /// Documents without a list.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub fn of_limits(limits: Limits, entries: usize, bytes: u64) -> Self {
+        Self {
+            limits,
+            registry: schema::registry(),
+            validator: Validator::new(),
+            persisted: Persisted::automatic(),
+            cache: Cache::new(entries, bytes),
+            known: Counter::noop(),
+        }
+    }
+
     /// The document that the caller wants, where it is GraphQL and within the limits.
     pub fn find(&self, wanted: &Wanted, caller: &Caller) -> Result<Found, ServerError> {
         let meant = self.persisted.resolve(wanted, caller).map_err(Failure::into_server_error)?;

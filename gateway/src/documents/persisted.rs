@@ -34,7 +34,7 @@ impl Persisted {
         })
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub fn automatic() -> Self {
         Self { listed: Listed::default(), is_automatic: true, ad_hoc: Audience::Everybody }
     }

@@ -23,14 +23,7 @@ fn limits() -> schema::Limits {
 }
 
 fn documents_of(entries: usize, bytes: u64) -> Documents {
-    Documents {
-        limits: crate::limits::generous(),
-        registry: schema::registry(),
-        validator: Validator::new(),
-        persisted: Persisted::automatic(),
-        cache: Cache::new(entries, bytes),
-        known: Counter::noop(),
-    }
+    Documents::of_limits(crate::limits::generous(), entries, bytes)
 }
 
 fn documents() -> Documents {

@@ -24,5 +24,7 @@ pub(crate) use client::Proxies;
 pub(crate) use compression::compressed;
 pub(crate) use cors::Cors;
 pub(crate) use edge::{Edge, Sender};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use params::read_for_fuzzing;
 pub(crate) use routes::{Gateway, service};
 pub(crate) use sse::Streams;

@@ -84,6 +84,25 @@ fn json<'t>(text: Option<&'t str>, name: &str) -> Result<Option<&'t RawValue>, F
     value.map_err(|error| bad(format!("parameter {name}: {}", problem(&error, "an object"))))
 }
 
+/// Reads any bytes as a body, both ways, and as the query of a URL.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn read_for_fuzzing(bytes: &[u8]) {
+    let (params, raw) = (of_body(bytes), raw(bytes));
+    match raw.map(Params::try_from) {
+        Some(Ok(wire)) => {
+            let params = params.expect("one reader takes what the other does");
+            assert_eq!(params.document, wire.document);
+            assert_eq!(params.operation_name, wire.operation_name);
+            let text = |params: &Params| params.variables.as_ref().map(|v| v.get().to_owned());
+            assert_eq!(text(&params), text(&wire));
+        }
+        Some(Err(_)) | None => assert!(params.is_err()),
+    }
+    if let Ok(query) = std::str::from_utf8(bytes) {
+        let _ = of_query(query);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -95,7 +95,7 @@ fn exceeded(message: String) -> Failure {
 }
 
 /// Limits that few documents reach, for tests to lower.
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn generous() -> Limits {
     Limits {
         tokens: 10_000,

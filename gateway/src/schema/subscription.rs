@@ -81,7 +81,7 @@ async fn watch(
                 house.wait_until_passed(&[placed.passed()]).await?;
             }
             house.order(&principal, id).await?.ok_or_else(no_such_order)?;
-            Watch::Order(id)
+            Watch::Order(id, principal)
         }
     };
     house.updates.watch(watch, after).await

@@ -3,16 +3,23 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use comanda_schemas::OrderId;
-use comanda_store::{MAX_PAGE, OrderView, Position, StoredEvent};
+use comanda_store::{EventPage, MAX_PAGE, OrderView, Position, Recorded, Scope};
 use futures_util::{Stream, stream};
+use tokio::time::sleep;
 
 use super::hub::{Heard, Interest, Listening, Start};
 use super::{Cursor, Inner, Live, Update, Watch};
 use crate::auth::Principal;
 use crate::failure::{Code, Failure};
 use crate::metrics::{Held, SUBSCRIPTIONS};
+
+/// How long a customer who has caught up waits for orders that the store lacks.
+const MAX_WAIT_FOR_ORDERS: Duration = Duration::from_secs(1);
+/// Pause between two looks for them.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// A subscriber's place in the topics, and how it goes on from there.
 pub(super) struct Feed {
@@ -50,11 +57,11 @@ impl Feed {
                 next.merge(&ends);
                 (Phase::Live(listening), next)
             }
-            (Watch::Order(_), Some(after)) => {
+            (Watch::Order(..), Some(after)) => {
                 let listening = inner.listen(watch.interest()).await?;
                 (Phase::CatchingUp(Some(listening)), after)
             }
-            (Watch::Order(id), None) => {
+            (Watch::Order(id, _), None) => {
                 let listening = inner.listen(watch.interest()).await?;
                 let (state, cursor) = inner.state_of(*id).await?;
                 ready.extend(state);
@@ -97,20 +104,32 @@ impl Feed {
 
     /// Takes the next page of what the store has.
     async fn catch_up(&mut self) -> Result<(), Failure> {
-        let order = match self.watch {
-            Watch::Order(id) => Some(id),
-            Watch::All(_) => None,
-        };
-        let after = self.cursor.positions(&self.inner.names);
-        let page = self.inner.store.events_after(order, &after, MAX_PAGE).await?;
-        let is_last = page.len() < MAX_PAGE as usize;
-        for StoredEvent { at, event } in page {
+        let page = self.page().await?;
+        let next = self.inner.cursor_of(&page.next);
+        let mut events = page.events.iter().peekable();
+        while let Some(event) = events.next() {
             // Of a topic that has another name by now.
-            let Some(topic) = self.inner.names.topic_of(&at.topic) else { continue };
-            let live = Live { topic, partition: at.partition, offset: at.offset, event };
-            self.consider(&live).await?;
+            let Some(topic) = self.inner.names.topic_of(&event.at.topic) else { continue };
+            let Recorded { partition, offset, .. } = event.at;
+            if self.cursor.has_seen(topic, partition, offset) {
+                continue;
+            }
+            self.cursor.advance(topic, partition, offset.saturating_add(1));
+            if events.peek().is_none() {
+                // The page has nothing more below its end.
+                self.cursor.merge(&next);
+            }
+            self.ready.push_back(Update {
+                cursor: self.cursor.clone(),
+                kind: event.kind,
+                at: event.occurred_at,
+                order_id: event.order_id,
+                event_id: event.event_id,
+                passed: event.at.passed(),
+            });
         }
-        if is_last {
+        self.cursor.merge(&next);
+        if page.is_last {
             let catching_up = std::mem::replace(&mut self.phase, Phase::Over);
             self.phase = match catching_up {
                 Phase::CatchingUp(Some(listening)) => Phase::Live(listening),
@@ -124,6 +143,34 @@ impl Feed {
         Ok(())
     }
 
+    /// A page of the subscriber's own events. The last one before it goes live waits a moment for
+    /// orders that the store lacks of events that it has: they may be this customer's.
+    async fn page(&self) -> Result<EventPage, Failure> {
+        let scope = match &self.watch {
+            Watch::Order(id, _) => Scope::Order(*id),
+            Watch::All(Principal::Operator) => Scope::All,
+            Watch::All(Principal::Customer(own)) => Scope::Customer(own),
+        };
+        let is_before_live = matches!(self.phase, Phase::CatchingUp(Some(_)));
+        let after = self.cursor.positions(&self.inner.names);
+        let deadline = Instant::now() + self.inner.wait.min(MAX_WAIT_FOR_ORDERS);
+        loop {
+            let (page, ends) = {
+                let _turn = self.inner.turns.take(self.watch.principal()).await;
+                let ends = match (scope, is_before_live) {
+                    (Scope::Customer(_), true) => self.inner.store.positions().await?,
+                    _ => Vec::new(),
+                };
+                (self.inner.store.event_page(scope, &after, MAX_PAGE).await?, ends)
+            };
+            let is_held = page.is_last && !has_passed(&page.next, &ends);
+            if !is_held || Instant::now() >= deadline {
+                return Ok(page);
+            }
+            sleep(LOOK_AGAIN).await;
+        }
+    }
+
     /// Takes an event from the topics.
     async fn hear(&mut self, heard: &Heard) -> Result<(), Failure> {
         let Heard { live, read } = heard;
@@ -131,20 +178,11 @@ impl Feed {
             return Ok(());
         }
         match self.watch {
-            Watch::Order(_) => self.advance(live),
+            Watch::Order(..) => self.advance(live),
             // What was not for this subscriber counts as seen: it need not be looked through when
             // they come again.
             Watch::All(_) => self.cursor.merge(read),
         }
-        self.tell(live).await
-    }
-
-    /// Takes an event from the store.
-    async fn consider(&mut self, live: &Live) -> Result<(), Failure> {
-        if self.has_seen(live) {
-            return Ok(());
-        }
-        self.advance(live);
         self.tell(live).await
     }
 
@@ -172,10 +210,27 @@ impl Feed {
     }
 }
 
+/// Whether `next` is nowhere before `ends`.
+fn has_passed(next: &[Position], ends: &[Position]) -> bool {
+    let at = |end: &Position| {
+        let mut same =
+            next.iter().filter(|n| (&n.topic, n.partition) == (&end.topic, end.partition));
+        same.next().map_or(0, |next| next.next_offset)
+    };
+    ends.iter().all(|end| at(end) >= end.next_offset)
+}
+
 impl Watch {
+    /// Who watches.
+    fn principal(&self) -> &Principal {
+        match self {
+            Self::Order(_, principal) | Self::All(principal) => principal,
+        }
+    }
+
     fn interest(&self) -> Interest {
         match self {
-            Self::Order(id) => Interest::Order(*id),
+            Self::Order(id, _) => Interest::Order(*id),
             Self::All(Principal::Customer(own)) => Interest::Customer(own.clone()),
             Self::All(Principal::Operator) => Interest::All,
         }
@@ -208,6 +263,17 @@ impl Inner {
         Err(Failure::new(Code::ReceiptTimeout, message))
     }
 
+    /// Positions of the store as a cursor; those of topics that have another name by now are left out.
+    fn cursor_of(&self, positions: &[Position]) -> Cursor {
+        let mut cursor = Cursor::default();
+        for position in positions.iter().filter(|position| position.next_offset > 0) {
+            if let Some(topic) = self.names.topic_of(&position.topic) {
+                cursor.advance(topic, position.partition, position.next_offset);
+            }
+        }
+        cursor
+    }
+
     /// The state of an order as an update, and what it covers.
     async fn state_of(&self, id: OrderId) -> Result<(Option<Update>, Cursor), Failure> {
         let mut cursor = Cursor::default();
@@ -232,7 +298,7 @@ impl Inner {
 
     async fn is_visible(&self, watch: &Watch, live: &Live) -> Result<bool, Failure> {
         let own = match watch {
-            Watch::Order(_) | Watch::All(Principal::Operator) => return Ok(true),
+            Watch::Order(..) | Watch::All(Principal::Operator) => return Ok(true),
             Watch::All(Principal::Customer(own)) => own,
         };
         if let Some(owner) = self.hub.owners.of(&live.event).await? {

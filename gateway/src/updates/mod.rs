@@ -9,6 +9,7 @@ mod feed;
 mod hub;
 mod owners;
 mod reader;
+mod turns;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,11 +27,12 @@ pub(crate) use cursor::Cursor;
 use feed::Feed;
 use hub::Hub;
 use owners::Owners;
+use turns::Turns;
 
 /// Whose updates.
 pub(crate) enum Watch {
-    /// One order's. Whether the subscriber may see it was checked.
-    Order(OrderId),
+    /// One order's. Whether the principal may see it was checked.
+    Order(OrderId, Principal),
     /// Those of all orders that the principal may see.
     All(Principal),
 }
@@ -77,6 +79,7 @@ struct Inner {
     store: Store,
     progress: Progress,
     wait: Duration,
+    turns: Turns,
 }
 
 impl Updates {
@@ -91,7 +94,7 @@ impl Updates {
         let Sources { kafka, names, registry, store, progress } = sources;
         let reader = reader::Parts { kafka, names: names.clone(), registry, store: store.clone() };
         let hub = Arc::new(Hub::new(reader, queue, shutdown));
-        let inner = Inner { hub, names, store, progress, wait };
+        let inner = Inner { hub, names, store, progress, wait, turns: Turns::default() };
         Self { inner: Arc::new(inner) }
     }
 

@@ -224,6 +224,70 @@ async fn a_customers_cursor_is_past_what_others_did() -> Result<()> {
     Ok(())
 }
 
+/// The catch-up asks for the customer's own events; its cursor is past those of others all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_customer_who_comes_back_gets_its_own_events_and_a_cursor_past_those_of_others()
+-> Result<()> {
+    let house = House::open().await?;
+    let _projector = house.projector().await?;
+    let mut anas = Vec::new();
+    for n in 0..130 {
+        if n % 50 == 0 {
+            anas.push(json!(house.placed(ANA, order("ana", None)).await?.0));
+        }
+        house.placed(BOB, order("bob", None)).await?;
+    }
+    eventually("all orders in the store", || async {
+        let data = house.data(OPERATOR, "{ orders(first: 1) { totalCount } }", json!({})).await?;
+        Ok((data["orders"]["totalCount"] == 133).then_some(()))
+    })
+    .await?;
+    // From the beginning of all topics.
+    let since_ever = json!({ "after": "AQ" });
+    let mut ana = WsClient::of(house.addr, ANA).await?;
+    ana.subscribe("1", WATCH, since_ever.clone()).await?;
+    let mut heard = Vec::new();
+    while heard.len() < anas.len() {
+        heard.push(ana.data("1").await?["orderUpdates"]["orderId"].clone());
+    }
+    let (last, _) = house.placed(ANA, order("ana", None)).await?;
+    let (more, after) = heard_until(&mut ana, &last).await?;
+    assert_eq!(more, [json!(last)], "nothing of another's, and nothing twice");
+    let set = |ids: &[Value]| ids.iter().map(Value::to_string).collect::<HashSet<_>>();
+    assert_eq!(set(&heard), set(&anas));
+    // To an operator the same cursor tells what was seen of others.
+    let mut operator = WsClient::of(house.addr, OPERATOR).await?;
+    operator.subscribe("1", WATCH, json!({ "after": after })).await?;
+    let (end, _) = house.placed(BOB, order("bob", None)).await?;
+    assert_eq!(heard_until(&mut operator, &end).await?.0, [json!(end)]);
+    Ok(())
+}
+
+/// Many subscriptions at one time, of one customer and of others, each catch up without a gap.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_catch_ups_at_one_time_take_their_turns() -> Result<()> {
+    let house = House::open().await?;
+    let _projector = house.projector().await?;
+    let (first, _) = house.placed(ANA, order("ana", None)).await?;
+    let (bobs, _) = house.placed(BOB, order("bob", None)).await?;
+    let mut ana = WsClient::of(house.addr, ANA).await?;
+    let mut bob = WsClient::of(house.addr, BOB).await?;
+    let since_ever = || json!({ "after": "AQ" });
+    for n in 0..40 {
+        ana.subscribe(&n.to_string(), WATCH, since_ever()).await?;
+    }
+    bob.subscribe("1", WATCH, since_ever()).await?;
+    assert_eq!(bob.data("1").await?["orderUpdates"]["orderId"], json!(bobs));
+    let mut told = HashSet::new();
+    while told.len() < 40 {
+        let message = ana.hear().await?;
+        let id = &message["payload"]["data"]["orderUpdates"]["orderId"];
+        assert_eq!(id, &json!(first), "{message}");
+        assert!(told.insert(message["id"].to_string()), "{message}");
+    }
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_subscriber_that_is_too_slow_is_told_where_to_go_on() -> Result<()> {
     let house = House::with(|options| {
