@@ -179,6 +179,10 @@ impl Documents {
         self.limits.check_uses(variables, uses).map_err(|f| vec![f.into_server_error()])?;
         let required = coercion::check_required(operation, variables);
         if !is_valid {
+            let unknown = positions::check_types(&document.parsed, &self.registry);
+            if !unknown.is_empty() {
+                return Err(unknown);
+            }
             rules::check(&document.parsed)?;
         }
         let is_certain = *is_valid && required.is_ok();

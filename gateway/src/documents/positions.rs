@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use async_graphql::parser::types::{ExecutableDocument, Selection, SelectionSet};
+use async_graphql::parser::types::{BaseType, ExecutableDocument, Selection, SelectionSet};
 use async_graphql::registry::{MetaType, MetaTypeName, Registry};
 use async_graphql::{Name, Pos, Positioned, ServerError};
 use async_graphql_value::{ConstValue, Value as Literal};
@@ -14,6 +14,34 @@ use super::places::{self, Place, Scope};
 
 /// Most errors that are reported.
 const MAX_ERRORS: usize = 50;
+
+/// Variables whose types are not of input (§5.8.2). async-graphql panics at a default of a type that it
+/// does not know.
+pub(super) fn check_types(document: &ExecutableDocument, registry: &Registry) -> Vec<ServerError> {
+    let operations = document.operations.iter();
+    let definitions = operations.flat_map(|(_, operation)| &operation.node.variable_definitions);
+    let wrong = definitions.filter_map(|Positioned { node: definition, .. }| {
+        let Positioned { pos, node: ty } = &definition.var_type;
+        let name = base(&ty.base);
+        let message = match registry.types.get(name.as_str()) {
+            Some(known) if known.is_input() => return None,
+            Some(_) => {
+                let variable = &definition.name.node;
+                format!("Variable \"{variable}\" cannot be of non-input type \"{name}\"")
+            }
+            None => format!("Unknown type \"{name}\""),
+        };
+        Some(ServerError::new(message, Some(*pos)))
+    });
+    wrong.take(MAX_ERRORS).collect()
+}
+
+fn base(ty: &BaseType) -> &Name {
+    match ty {
+        BaseType::Named(name) => name,
+        BaseType::List(inner) => base(&inner.base),
+    }
+}
 
 /// A place in which a variable is used.
 struct Use<'d> {

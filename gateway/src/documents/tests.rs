@@ -448,6 +448,25 @@ fn variables_are_of_the_types_that_they_were_declared_with() {
 }
 
 #[test]
+fn variables_of_types_that_are_not_of_input_are_refused() {
+    for bad in [
+        "query($v: [Strijg] = [\"x\"]) { order(id: $v) { id } }",
+        "query($v: Strijg = 1) { order(id: $v) { id } }",
+        "query($v: Nothing) { order(id: $v) { id } }",
+        "query($v: [[Order!]!] = [[]]) { order(id: $v) { id } }",
+        "query($v: Query = {}) { order(id: $v) { id } }",
+        "{ ...f } fragment f on Nothing { id }",
+        "{ ... on Nothing { id } }",
+        "{ ... on OrderFilter { id } }",
+        "subscription($v: Strijg = 1) { orderUpdates(after: $v) { cursor } }",
+    ] {
+        let told = wrong(bad, json!({}));
+        assert!(!told.is_empty(), "{bad}");
+        assert!(!told.iter().any(|told| told.contains("failed")), "{bad}: {told:?}");
+    }
+}
+
+#[test]
 fn equal_fields_merge_and_conflicting_ones_are_refused() {
     let place = |rest: &str| format!("mutation($i: PlaceOrderInput!, $j: PlaceOrderInput!) {rest}");
     let variables = json!({ "i": order(), "j": order() });
