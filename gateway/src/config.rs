@@ -50,6 +50,10 @@ pub struct Options {
     pub customer_rate: u32,
     /// Requests of one customer at once; at least `max_batch` where there is a limit.
     pub customer_burst: u32,
+    /// Queries and mutations of one customer at one time; 0 for no limit.
+    pub customer_in_flight: u32,
+    /// Of these, queries that read orders at one time, others wait for them; 0 for no limit.
+    pub customer_reads: u32,
     /// Requests a second from one address, operators' excepted, in the long run; 0 for no limit.
     pub address_rate: u32,
     /// Requests from one address at once.

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use async_graphql::parser::types::{
     DocumentOperations, ExecutableDocument, OperationDefinition, OperationType,
 };
-use async_graphql::{PathSegment, Pos, Positioned, Request, Response, ServerError, Value};
+use async_graphql::{
+    PathSegment, Pos, Positioned, Request, Response, ServerError, Value, Variables,
+};
 use futures_util::{FutureExt, Stream, StreamExt};
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use serde::Serialize;
@@ -17,11 +19,12 @@ use tracing::error;
 
 use crate::Options;
 use crate::auth::Caller;
+use crate::budget::Hold;
 use crate::config::millis;
 use crate::documents::{Documents, Workers, arrange};
 use crate::failure::{Code, Failure, RETRY_AFTER_SECONDS, extensions};
 use crate::introspection::{self, Audience};
-use crate::limits::Limits;
+use crate::limits::{Limits, weight};
 use crate::metrics::{Held, IN_FLIGHT, REQUEST_SECONDS, REQUESTS_TOTAL};
 use crate::params::{Params, Wire};
 use crate::plan::Planned;
@@ -115,6 +118,10 @@ impl Executor {
 
     /// Answers a request that has a plan: with JSON where nothing failed.
     pub async fn execute_plan(&self, planned: Planned, asker: &Asker) -> Result<Vec<u8>, Answer> {
+        let _held = match self.house.rates.shares.enter(&asker.caller) {
+            Ok(held) => held,
+            Err(failure) => return Err(Answer::from(failure).counted("mutation")),
+        };
         let executing = planned.execute(&self.house, asker);
         let failed = match self.in_time(OperationType::Mutation, executing).await {
             Ok(Ok(json)) => {
@@ -177,10 +184,29 @@ impl Executor {
     /// Answers a query or mutation.
     pub async fn execute(&self, prepared: Prepared, asker: Asker) -> Answer {
         let Prepared { operation, request, collected } = prepared;
+        let _held = match self.admit(&collected, &request.variables, &asker) {
+            Ok(held) => held,
+            Err(failure) => return Answer::from(failure).counted(name(operation)),
+        };
         let executing = self.schema.execute(request.data(asker));
         let answer = self.in_time(operation, executing).await;
         let answer = answer.map(|response| Answer::of(response, &collected));
         answer.unwrap_or_else(|failed| failed).counted(name(operation))
+    }
+
+    /// Takes what a valid operation counts for, and has it counted as under way.
+    fn admit(
+        &self,
+        operation: &OperationDefinition,
+        variables: &Variables,
+        asker: &Asker,
+    ) -> Result<Option<Hold>, Failure> {
+        let rates = &self.house.rates;
+        let held = rates.shares.enter(&asker.caller)?;
+        if let Some(principal) = &asker.caller {
+            rates.reads(principal, &asker.prepaid, weight(operation, variables))?;
+        }
+        Ok(held)
     }
 
     /// What comes of `executing`; the answer where it panics or takes too long.

@@ -32,7 +32,7 @@ use crate::failure::{Code, Failure};
 use crate::params::Params;
 use crate::plan::Planned;
 use crate::rate::{Prepaid, Rates};
-use crate::schema::Asker;
+use crate::schema::{Asker, Reading};
 use crate::server::Permit;
 use crate::webhook::{self, Webhook};
 use crate::{graphiql, ws};
@@ -294,7 +294,12 @@ impl Gateway {
         let caller = grant.as_ref().map(|grant| grant.principal.clone());
         learnt.caller.clone_from(&caller);
         let left = self.rates.request(sender.address, &caller)?;
-        let asker = Asker { caller, trace: sender.trace, prepaid: Prepaid::default() };
+        let asker = Asker {
+            caller,
+            trace: sender.trace,
+            prepaid: Prepaid::default(),
+            reading: Reading::default(),
+        };
         let how = How { media, events, is_post };
         let mut response = if is_post {
             let max = if asker.caller.is_some() { self.max_body } else { self.max_anonymous_body };

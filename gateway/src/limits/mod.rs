@@ -5,6 +5,7 @@
 //! through, which is linear in the size of the document. Variables are counted while they are read.
 
 mod expansion;
+mod reads;
 mod variables;
 
 use async_graphql::parser::types::ExecutableDocument;
@@ -13,6 +14,7 @@ use serde_json::value::RawValue;
 
 use crate::Options;
 use crate::failure::{Code, Failure};
+pub(crate) use reads::weight;
 
 /// The limits of a request.
 #[derive(Debug, Clone, Copy)]

@@ -17,7 +17,12 @@ const SELECTED: &str = "{ order { id status } receipt { topic partition offset t
 
 fn asker(caller: &Caller) -> Asker {
     let trace = TraceContext::new_root();
-    Asker { caller: caller.clone(), trace, prepaid: Prepaid::default() }
+    Asker {
+        caller: caller.clone(),
+        trace,
+        prepaid: Prepaid::default(),
+        reading: schema::Reading::default(),
+    }
 }
 
 fn operator() -> Caller {

@@ -74,6 +74,16 @@ where
 
     /// Takes `n`. Says what is left where that is little, and where it is too little.
     pub fn take(&self, key: K, n: NonZeroU32) -> Result<Option<Allowance>, Allowance> {
+        self.take_again(key, n, 0)
+    }
+
+    /// The same, where the next try has to take `first` as well before it takes `n`.
+    pub fn take_again(
+        &self,
+        key: K,
+        n: NonZeroU32,
+        first: u32,
+    ) -> Result<Option<Allowance>, Allowance> {
         let wait = match self.states.check_key_n(&key, n) {
             Ok(Ok(state)) => {
                 let remaining = state.remaining_burst_capacity();
@@ -85,7 +95,12 @@ where
             Err(_) => self.policy.window(),
         };
         counter!(RATE_LIMITED_TOTAL, "policy" => self.policy.name).increment(1);
-        Err(self.allowance(0, wait))
+        Err(self.allowance(0, wait + self.policy.refill * first))
+    }
+
+    /// The most that a key can take at once.
+    pub fn burst(&self) -> u32 {
+        self.policy.burst.get()
     }
 
     fn allowance(&self, remaining: u32, wait: Duration) -> Allowance {
@@ -153,6 +168,23 @@ mod tests {
         assert_eq!(limiter.take(1, n(6)).unwrap_err().wait, 2);
         assert!(limiter.take(1, n(2)).is_ok(), "nothing was taken in vain");
         assert_eq!(limiter.take(1, n(9)).unwrap_err().wait, 4, "more than there ever is");
+    }
+
+    #[test]
+    fn who_waits_as_long_as_told_can_take_it_all() {
+        let (limiter, clock) = limiter(100);
+        let n = |n: u32| NonZeroU32::new(n).unwrap();
+        limiter.take(1, n(8)).unwrap();
+        for weight in [2, 5, 8] {
+            clock.advance(Duration::from_secs(4));
+            limiter.take(1, n(8)).unwrap();
+            clock.advance(Duration::from_millis(500));
+            limiter.take(1, ONE).unwrap();
+            let refused = limiter.take_again(1, n(weight - 1), 1).unwrap_err();
+            clock.advance(Duration::from_secs(refused.wait));
+            limiter.take(1, ONE).unwrap();
+            limiter.take_again(1, n(weight - 1), 1).unwrap();
+        }
     }
 
     #[test]

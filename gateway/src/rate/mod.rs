@@ -1,13 +1,15 @@
 //! How much each client may ask for.
 //!
 //! Every GraphQL request over HTTP and every operation on a WebSocket counts as one. Of a request
-//! that places several orders each further one counts, too. Operators and customers have an
+//! that places several orders each further one counts, too, and a query counts by the rows that it
+//! may return. What one customer has under way at one time is bounded as well. Operators and customers have an
 //! allowance of their own; customers and those without a key are also counted by their address.
 //! Wrong keys are counted by address alone, and far fewer are allowed.
 //!
 //! All of it is per gateway: several of them behind a load balancer allow as many times as much.
 
 mod limiter;
+mod shares;
 mod store;
 
 use std::net::{IpAddr, Ipv6Addr};
@@ -22,11 +24,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Options;
 use crate::auth::{Caller, Principal};
+use crate::config::millis;
 use crate::failure::{Code, Failure};
 use limiter::{Limiter, Policy};
+pub(crate) use shares::{ReadPermit, Shares};
 
 /// How often the keys whose allowance is whole again are forgotten.
 const SWEEP: Duration = Duration::from_secs(5);
+
+/// How long a read waits for others of its customer, and half the time of a request at the most.
+const READ_WAIT: Duration = Duration::from_secs(5);
 
 /// The fields of draft-ietf-httpapi-ratelimit-headers-10.
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
@@ -67,6 +74,7 @@ pub(crate) struct Rates {
     customers: Option<Limiter<Principal>>,
     addresses: Option<Limiter<IpAddr>>,
     wrong_keys: Option<Limiter<IpAddr>>,
+    pub shares: Shares,
 }
 
 impl Rates {
@@ -84,6 +92,7 @@ impl Rates {
             options.wrong_keys_per_minute,
             options.wrong_keys_burst,
         );
+        let wait = READ_WAIT.min(millis(options.request_timeout_ms) / 2);
         let of_principals = |policy| Limiter::new(policy, max, MonotonicClock);
         let of_addresses = |policy| Limiter::new(policy, max, MonotonicClock);
         Self {
@@ -91,6 +100,7 @@ impl Rates {
             customers: customers.map(of_principals),
             addresses: addresses.map(of_addresses),
             wrong_keys: wrong_keys.map(of_addresses),
+            shares: Shares::new(options.customer_in_flight, options.customer_reads, wait),
         }
     }
 
@@ -122,18 +132,47 @@ impl Rates {
         orders: usize,
     ) -> Result<(), Failure> {
         let orders = u32::try_from(orders).unwrap_or(u32::MAX);
-        match NonZeroU32::new(orders.saturating_sub(prepaid.spend())) {
-            None => Ok(()),
-            Some(more) => self.take(principal, more).map(drop).map_err(|left| (&left).into()),
+        self.take_beyond(principal, prepaid, orders)
+    }
+
+    /// Takes what a query that counts as `weight` requests has not paid for. One that counts for more
+    /// than there ever is takes all there is.
+    pub fn reads(
+        &self,
+        principal: &Principal,
+        prepaid: &Prepaid,
+        weight: u32,
+    ) -> Result<(), Failure> {
+        let burst = self.limiter(principal).map_or(u32::MAX, Limiter::burst);
+        self.take_beyond(principal, prepaid, weight.min(burst))
+    }
+
+    fn take_beyond(
+        &self,
+        principal: &Principal,
+        prepaid: &Prepaid,
+        weight: u32,
+    ) -> Result<(), Failure> {
+        if weight == 0 {
+            return Ok(());
         }
+        let spent = prepaid.spend();
+        let more = NonZeroU32::new(weight.saturating_sub(spent));
+        let (Some(limiter), Some(more)) = (self.limiter(principal), more) else { return Ok(()) };
+        // The same request, sent again, has to pay for itself before the rest.
+        let taken = limiter.take_again(principal.clone(), more, spent);
+        taken.map(drop).map_err(|left| (&left).into())
     }
 
     fn take(&self, principal: &Principal, n: NonZeroU32) -> Result<Option<Allowance>, Allowance> {
-        let limiter = match principal {
-            Principal::Operator => &self.operators,
-            Principal::Customer(_) => &self.customers,
-        };
-        limiter.as_ref().map_or(Ok(None), |limiter| limiter.take(principal.clone(), n))
+        self.limiter(principal).map_or(Ok(None), |limiter| limiter.take(principal.clone(), n))
+    }
+
+    fn limiter(&self, principal: &Principal) -> Option<&Limiter<Principal>> {
+        match principal {
+            Principal::Operator => self.operators.as_ref(),
+            Principal::Customer(_) => self.customers.as_ref(),
+        }
     }
 
     /// Counts a failure to identify somebody where it is that the key was wrong; too many are the
@@ -154,6 +193,7 @@ impl Rates {
         while shutdown.run_until_cancelled(tick.tick()).await.is_some() {
             self.operators.iter().chain(&self.customers).for_each(Limiter::sweep);
             self.addresses.iter().chain(&self.wrong_keys).for_each(Limiter::sweep);
+            self.shares.sweep();
         }
     }
 }

@@ -6,13 +6,14 @@ use std::time::Duration;
 use async_graphql::Context;
 use comanda_schemas::{OrderId, TopicNames, TraceContext};
 use comanda_store::{OrderState, Position, Store};
+use tokio::sync::OnceCell;
 
 use crate::auth::{Caller, Principal};
 use crate::change::Changing;
 use crate::failure::{Code, Failure};
 use crate::place::Placing;
 use crate::progress::Progress;
-use crate::rate::{Prepaid, Rates};
+use crate::rate::{Prepaid, Rates, ReadPermit};
 use crate::receipt;
 use crate::updates::Updates;
 
@@ -80,9 +81,28 @@ pub(crate) struct Asker {
     pub caller: Caller,
     pub trace: TraceContext,
     pub prepaid: Prepaid,
+    pub reading: Reading,
+}
+
+/// The permit of a request to read, from its first read on until it is answered.
+#[derive(Debug, Default)]
+pub(crate) struct Reading(OnceCell<ReadPermit>);
+
+/// Operations that share their asker's words read each for itself.
+impl Clone for Reading {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
 }
 
 impl Asker {
+    /// Who it is, once its customer's other reads leave room for this one.
+    pub async fn reader(&self, rates: &Rates) -> Result<&Principal, Failure> {
+        let principal = self.principal()?;
+        self.reading.0.get_or_try_init(|| rates.shares.read(principal)).await?;
+        Ok(principal)
+    }
+
     pub fn of<'c>(context: &'c Context<'_>) -> &'c Self {
         context.data_unchecked()
     }

@@ -18,7 +18,8 @@ use async_graphql::{
     InputType, OutputType, SDLExportOptions, SchemaBuilder, SubscriptionType, ValidationMode,
 };
 
-pub(crate) use context::{Asker, House, Limits};
+pub(crate) use connection::PageRequest;
+pub(crate) use context::{Asker, House, Limits, Reading};
 use mutation::Mutation;
 pub(crate) use order::Order;
 use query::Query;

@@ -28,14 +28,14 @@ impl Query {
         receipt: Option<String>,
     ) -> Option<Result<Order, Failure>> {
         let order = async {
-            let principal = Asker::of(context).principal()?;
-            let house = House::of(context);
+            let (asker, house) = (Asker::of(context), House::of(context));
+            asker.principal()?;
             if let Some(token) = receipt {
                 house.wait_for(&token).await?;
             }
             // What is no id is the id of no order.
             let Ok(id) = id.parse() else { return Ok(None) };
-            house.order(principal, id).await
+            house.order(asker.reader(&house.rates).await?, id).await
         };
         let store = &House::of(context).store;
         let found = order.await.map(|found| found.and_then(|state| Order::single(store, state)));
@@ -58,7 +58,9 @@ impl Query {
         let page = PageRequest { first, after, last, before }.parse()?;
         let filter = filter.unwrap_or_default();
         filter.check()?;
-        OrderConnection::read(&House::of(context).store, visible(principal, filter), page).await
+        let house = House::of(context);
+        Asker::of(context).reader(&house.rates).await?;
+        OrderConnection::read(&house.store, visible(principal, filter), page).await
     }
 }
 

@@ -32,7 +32,7 @@ use crate::http::{Gateway, Sender};
 use crate::metrics::{Held, WEBSOCKETS};
 use crate::params::Params;
 use crate::rate::Prepaid;
-use crate::schema::Asker;
+use crate::schema::{Asker, Reading};
 
 /// An open WebSocket.
 pub(super) type WebSocket = WebSocketStream<Intake<TokioIo<Upgraded>>>;
@@ -229,7 +229,7 @@ impl Connection {
         }
         self.end = self.gateway.end_of(grant);
         let (trace, prepaid) = (self.sender.trace, Prepaid::default());
-        self.asker = Some(Asker { caller, trace, prepaid });
+        self.asker = Some(Asker { caller, trace, prepaid, reading: Reading::default() });
         ControlFlow::Continue(Some(FromGateway::ConnectionAck.to_text()))
     }
 

@@ -86,6 +86,8 @@ pub fn options() -> Options {
         operator_burst: 0,
         customer_rate: 0,
         customer_burst: 0,
+        customer_in_flight: 0,
+        customer_reads: 0,
         address_rate: 0,
         address_burst: 0,
         wrong_keys_per_minute: 0,

@@ -119,6 +119,40 @@ async fn each_order_of_a_batch_counts() -> Result<()> {
     Ok(())
 }
 
+/// After the wait that it was told of, the same request passes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_counts_by_the_rows_that_it_may_return() -> Result<()> {
+    let house = House::with(|options| {
+        options.max_batch = 1;
+        options.customer_rate = 20;
+        options.customer_burst = 50;
+    })
+    .await?;
+    let page = |n| format!("a{n}: orders(first: 100) {{ nodes {{ id }} }} ");
+    let pages: String = (0..20).map(page).collect();
+    let query = format!("{{ {pages} }}");
+    house.data(ANA, &query, json!({})).await?;
+    house.data(ANA, &query, json!({})).await?;
+    let wait = loop {
+        let request = house.http.post(house.url()).bearer_auth(ANA);
+        let refused = request.json(&json!({ "query": query })).send().await?;
+        if refused.status() == StatusCode::OK {
+            continue;
+        }
+        assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+        let wait = number(refused.headers()["retry-after"].to_str()?);
+        let answer: Value = refused.json().await?;
+        assert_eq!((code(&answer), answer.get("data")), ("RATE_LIMITED", None));
+        break wait;
+    };
+    assert!((1..=2).contains(&wait), "{wait}");
+    house.data(BOB, &query, json!({})).await?;
+    house.data(OPERATOR, &query, json!({})).await?;
+    tokio::time::sleep(std::time::Duration::from_secs(wait)).await;
+    house.data(ANA, &query, json!({})).await?;
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn operations_on_a_websocket_count_as_requests_do() -> Result<()> {
     let house = House::with(|options| {

@@ -169,6 +169,8 @@ async fn serve(
         max_anonymous_websockets_per_address: 0,
         max_websockets_per_customer: 0,
         customer_rate: 0,
+        customer_in_flight: 0,
+        customer_reads: 0,
         address_rate: 0,
         max_connections,
         recent_placement_ms: REMEMBERED.as_millis() as u64,
