@@ -67,7 +67,8 @@ fn one_too_many(order: &OrderView, facts: &[StoredEvent], bounds: Bounds) -> Opt
     Some(UserError { retriable: true, ..refused(message) })
 }
 
-/// How many changes of an order have no result yet.
+/// How many changes of an order have no result yet. One that has a result behind it waits no more: it
+/// became a dead letter.
 fn open_changes(facts: &[StoredEvent]) -> usize {
     let results: HashSet<Uuid> = facts
         .iter()
@@ -76,14 +77,18 @@ fn open_changes(facts: &[StoredEvent]) -> usize {
             AnyEvent::Order(_) | AnyEvent::Notification(_) | AnyEvent::Report(_) => None,
         })
         .collect();
-    let is_open = |fact: &&StoredEvent| match &fact.event {
-        AnyEvent::Order(change) => {
-            change.r#type != OrderEventType::Placed
-                && !results.contains(&PaymentEvent::derive_id(change.event_id))
-        }
-        AnyEvent::Payment(_) | AnyEvent::Notification(_) | AnyEvent::Report(_) => false,
-    };
-    facts.iter().filter(is_open).count()
+    let mut asked: Vec<((i32, i64), &OrderEvent)> = facts
+        .iter()
+        .filter_map(|fact| match &fact.event {
+            AnyEvent::Order(event) => Some(((fact.at.partition, fact.at.offset), event)),
+            AnyEvent::Payment(_) | AnyEvent::Notification(_) | AnyEvent::Report(_) => None,
+        })
+        .collect();
+    asked.sort_by_key(|(place, _)| *place);
+    let has_result =
+        |event: &OrderEvent| results.contains(&PaymentEvent::derive_id(event.event_id));
+    let open = asked.iter().rev().take_while(|(_, event)| !has_result(event));
+    open.filter(|(_, event)| event.r#type != OrderEventType::Placed).count()
 }
 
 /// What becomes of `ask` where the order may have as many changes as there are.

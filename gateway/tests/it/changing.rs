@@ -294,3 +294,21 @@ async fn a_watcher_hears_of_changes() -> Result<()> {
     assert_eq!(client.data("1").await?, heard("ORDER_CANCELLED", 3));
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_without_a_result_are_bounded_and_a_cancellation_is_taken() -> Result<()> {
+    let house = House::with(|options| options.max_open_changes = 3).await?;
+    let _projector = house.projector().await?;
+    let (id, _) = house.placed(ANA, order("ana", None)).await?;
+    let note = |n: i32| json!({ "orderId": id, "note": format!("note {n}") });
+    for n in 0..3 {
+        let answer = change(&house, ANA, "updateOrder", note(n)).await?;
+        assert_eq!(answer["errors"], json!([]), "{answer}");
+    }
+    let refused = change(&house, ANA, "updateOrder", note(3)).await?;
+    assert_eq!(codes(&refused), [("TOO_MANY_CHANGES", "input.orderId".to_owned())]);
+    assert_eq!(refused["errors"][0]["retriable"], json!(true));
+    let cancelled = change(&house, ANA, "cancelOrder", json!({ "orderId": id })).await?;
+    assert_eq!(cancelled["errors"], json!([]), "{cancelled}");
+    Ok(())
+}

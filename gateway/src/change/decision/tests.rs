@@ -255,3 +255,18 @@ fn only_so_many_changes_of_an_order_have_no_result_yet() {
     written(told.decide(None, cancel()));
     written(told.result(PaymentEventType::Succeeded).decide(None, note("pepper")));
 }
+
+/// Events of an order are handled in turn, so one that has a result behind it has none to come.
+#[test]
+fn a_change_that_became_a_dead_letter_is_not_open() {
+    let change = |told: Told, n: usize| {
+        told.order(OrderEventType::Updated, |order| order.note = Some(n.to_string()))
+    };
+    let mut told = (0..BOUNDS.open).fold(Told::placed(), change);
+    told = told.result(PaymentEventType::Failed);
+    told = (BOUNDS.open..2 * BOUNDS.open - 1).fold(told, change);
+    written(told.decide(None, note("pepper")));
+    let Decision::Refuse(_) = change(told, 1_000).decide(None, note("pepper")) else {
+        panic!("one too many was taken");
+    };
+}
