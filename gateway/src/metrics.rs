@@ -60,6 +60,8 @@ pub const RECENT_PLACEMENTS: &str = "comanda_gateway_recent_placements";
 /// Time a placement waited for the orders topic to be read up to its record, by `outcome`: `passed`
 /// or `timeout` (histogram). Those that had not to wait are not counted.
 pub const LOG_WAIT_SECONDS: &str = "comanda_gateway_log_wait_seconds";
+/// Partitions of the orders topic that the gateway's reader can't read yet (gauge).
+pub const LOG_PARTITIONS_WAITING: &str = "comanda_gateway_log_partitions_waiting";
 /// Time a reader waited for the order store, by `outcome`: `passed` or `timeout` (histogram).
 pub const STORE_WAIT_SECONDS: &str = "comanda_gateway_store_wait_seconds";
 

@@ -26,7 +26,7 @@ mod value;
 pub use codec::{DecodeError, EncodeError, Encoder, WriterSchema, schema, split};
 pub use comanda_kafka::{
     ClientLog, KafkaOptions, TopicId, diagnosis, hear, log_error, log_line, scan,
-    send_when_there_is_room, topic_ids,
+    send_when_there_is_room, starts, topic_ids,
 };
 pub use event::{
     Contact, Event, FailureReason, NotificationEvent, NotificationEventType, Order, OrderEvent,

@@ -21,6 +21,7 @@ use serde::de::DeserializeOwned;
 use tracing::info;
 
 use answer::Answer;
+use reach::Unreachable;
 
 use crate::codec::{DecodeError, WriterSchema, split};
 use crate::{Topic, TopicNames, url_without_login};
@@ -269,7 +270,8 @@ impl Registry {
             Some((user, password)) => request.basic_auth(user, Some(password.expose_secret())),
             None => request,
         };
-        let answer = request.send().await.map_err(|error| self.unavailable(error))?;
+        let answer =
+            request.send().await.map_err(|error| self.unavailable(Unreachable::of(error)))?;
         let status = answer.status();
         let body = answer.bytes().await.map_err(|error| self.unavailable(error))?;
         if status.is_success() {
@@ -378,7 +380,7 @@ impl Registry {
     fn error(&self, what: &str, error: SRCError) -> RegistryError {
         match Answer::of(&error) {
             Some(answer) => self.refusal(what, answer),
-            None => self.unavailable(error),
+            None => self.unavailable(Unreachable::of(error)),
         }
     }
 
@@ -404,5 +406,6 @@ fn supplied(topic: Topic) -> SuppliedSchema {
 }
 
 mod answer;
+mod reach;
 #[cfg(test)]
 mod tests;
