@@ -263,6 +263,60 @@ async fn a_customer_who_comes_back_gets_its_own_events_and_a_cursor_past_those_o
     Ok(())
 }
 
+/// A customer's own events, of two topics, across the seam from the store to the topics; others place
+/// orders meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_customer_who_comes_back_again_and_again_misses_nothing_and_gets_nothing_twice()
+-> Result<()> {
+    let house = House::open().await?;
+    let _projector = house.projector().await?;
+    let payments = house.producer::<PaymentEvent>().await?;
+    let (mut wanted, mut heard) = (HashSet::new(), HashSet::new());
+    let mut last = json!("AQ");
+    for round in 0..12 {
+        let mut client = WsClient::of(house.addr, ANA).await?;
+        client.subscribe("1", WATCH, json!({ "after": last })).await?;
+        let act = async {
+            let mut placed = Vec::new();
+            for _ in 0..3 {
+                house.placed(BOB, order("bob", None)).await?;
+                let (id, _) = house.placed(ANA, order("ana", None)).await?;
+                charge(&house, &payments, &id).await?;
+                placed.push(id);
+            }
+            anyhow::Ok(placed)
+        };
+        // It goes again in the middle of what happens.
+        let hear = async {
+            for _ in 0..=round % 5 {
+                let update = client.data("1").await?;
+                last = cursor(&update);
+                let update = &update["orderUpdates"];
+                let what = (update["orderId"].to_string(), update["type"].to_string());
+                anyhow::ensure!(heard.insert(what.clone()), "{what:?} came twice");
+            }
+            anyhow::Ok(())
+        };
+        let (placed, told) = tokio::join!(act, hear);
+        told?;
+        for id in placed? {
+            for kind in ["ORDER_PLACED", "PAYMENT_SUCCEEDED"] {
+                wanted.insert((json!(id).to_string(), json!(kind).to_string()));
+            }
+        }
+    }
+    let mut client = WsClient::of(house.addr, ANA).await?;
+    client.subscribe("1", WATCH, json!({ "after": last })).await?;
+    while heard.len() < wanted.len() {
+        let update = client.data("1").await?;
+        let update = &update["orderUpdates"];
+        let what = (update["orderId"].to_string(), update["type"].to_string());
+        assert!(heard.insert(what.clone()), "{what:?} came twice");
+    }
+    assert_eq!(heard, wanted);
+    Ok(())
+}
+
 /// Many subscriptions at one time, of one customer and of others, each catch up without a gap.
 #[tokio::test(flavor = "multi_thread")]
 async fn many_catch_ups_at_one_time_take_their_turns() -> Result<()> {
