@@ -137,6 +137,9 @@ pub struct Options {
     /// order store has not seen it; beyond that only the store is asked. As many orders are
     /// remembered that were changed.
     pub max_recent_placements: u32,
+    /// Bytes of the placements in the log that are remembered until they are decoded; beyond that
+    /// only the store is asked.
+    pub max_recent_bytes: u64,
     /// How long a placement is remembered at most, in milliseconds.
     pub recent_placement_ms: u64,
     /// How long a WebSocket client may take to send `connection_init`, in milliseconds.
@@ -221,7 +224,8 @@ impl Options {
                 1,
             ),
         ];
-        for (rate_key, rate, burst_key, burst, least) in rates {
+        let webhook = ("webhook.rate", self.webhook.rate, "webhook.burst", self.webhook.burst, 1);
+        for (rate_key, rate, burst_key, burst, least) in rates.into_iter().chain([webhook]) {
             if rate > MAX_RATE {
                 return refuse(rate_key, &format!("must be at most {MAX_RATE}"));
             }

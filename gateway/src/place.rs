@@ -45,10 +45,10 @@ impl Placing {
         publisher: Publisher,
         registry: Registry,
         log: log::Parts,
-        max_recent: usize,
+        (max_recent, max_bytes): (usize, usize),
         recent_age: Duration,
     ) -> Arc<Self> {
-        let recent = Arc::new(Recent::new(max_recent, recent_age));
+        let recent = Arc::new(Recent::new(max_recent, max_bytes, recent_age));
         let (store, topic) = (log.store.clone(), log.names.name(Topic::Orders).into());
         let log = Log::start(log, recent.clone(), max_recent);
         let lookup = Lookup::new(store.clone());

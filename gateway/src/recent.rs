@@ -3,6 +3,7 @@
 mod first;
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -19,7 +20,7 @@ pub(crate) use first::{Ending, First};
 /// What becomes of a placement.
 pub(crate) type Outcome = Result<Known, Refused>;
 
-/// The table, bounded by number and age.
+/// The table, bounded by number and age, and by the bytes of what the log has shown.
 ///
 /// An entry lives until the store has passed its record; from then on the store answers. One whose
 /// outcome is unknown keeps its key for what it asked for, up to the age: its record may still
@@ -27,6 +28,9 @@ pub(crate) type Outcome = Result<Known, Refused>;
 /// can then be published twice, with the same event id, which every reader takes for one event.
 pub(crate) struct Recent {
     max: usize,
+    max_bytes: usize,
+    /// Of the sightings.
+    bytes: Arc<AtomicUsize>,
     max_age: Duration,
     table: Mutex<Table>,
 }
@@ -89,6 +93,21 @@ pub(crate) struct Sighting {
     pub offset: i64,
     pub timestamp: Timestamp,
     pub value: Arc<[u8]>,
+    /// Its bytes in the table, once it is there.
+    pub _room: Option<Arc<Room>>,
+}
+
+/// Bytes of sightings, given back with the last copy of one.
+#[derive(Debug)]
+pub(crate) struct Room {
+    of: Arc<AtomicUsize>,
+    bytes: usize,
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.of.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
 }
 
 /// What the table has to say about a placement.
@@ -106,8 +125,8 @@ pub(crate) enum Entered {
 }
 
 impl Recent {
-    pub fn new(max: usize, max_age: Duration) -> Self {
-        Self { max, max_age, table: Mutex::default() }
+    pub fn new(max: usize, max_bytes: usize, max_age: Duration) -> Self {
+        Self { max, max_bytes, bytes: Arc::default(), max_age, table: Mutex::default() }
     }
 
     pub fn enter(self: &Arc<Self>, id: OrderId, fingerprint: &Arc<str>) -> Entered {
@@ -151,16 +170,25 @@ impl Recent {
     /// The log has a record of a placement.
     pub fn saw(&self, id: OrderId, sighting: Sighting) {
         let mut table = self.table();
-        let has_room = table.by_age.len() < self.max;
+        let bytes = self.bytes.load(Ordering::Relaxed).saturating_add(sighting.value.len());
+        let has_room = table.by_age.len() < self.max && bytes <= self.max_bytes;
         match table.entries.get_mut(&id) {
             Some(Entry { state: State::Stored(_), .. }) => {}
             Some(Entry { sighting: Some(earlier), .. }) if earlier.place() <= sighting.place() => {}
-            Some(entry) => entry.sighting = Some(sighting),
+            // A request of this gateway waits for it, or has left it open.
+            Some(entry) => entry.sighting = Some(self.counted(sighting)),
             None if has_room => {
+                let sighting = self.counted(sighting);
                 table.insert(id, None, State::Open(Doubt::Seen), Some(sighting));
             }
             None => {}
         }
+    }
+
+    fn counted(&self, sighting: Sighting) -> Sighting {
+        let (of, bytes) = (self.bytes.clone(), sighting.value.len());
+        of.fetch_add(bytes, Ordering::Relaxed);
+        Sighting { _room: Some(Arc::new(Room { of, bytes })), ..sighting }
     }
 
     /// The placement of an order, where it is stored.

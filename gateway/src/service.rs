@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 use crate::auth::Auth;
 use crate::budget::Budget;
 use crate::change::{self, Changing};
-use crate::config::millis;
+use crate::config::{bytes, millis};
 use crate::documents::Documents;
 use crate::execute::Executor;
 use crate::http::{Cors, Edge, Gateway, Streams, service};
@@ -131,8 +131,9 @@ pub(crate) fn house(
     let progress = Progress::new(store.clone());
     let log = log::Parts { kafka: kafka.clone(), names: names.clone(), store: store.clone() };
     let recent = (options.max_recent_placements as usize, millis(options.recent_placement_ms));
-    let receipt_wait = millis(options.receipt_wait_ms);
-    let placing = Placing::start(producer, registry.clone(), log, recent.0, recent.1);
+    let (receipt_wait, max_bytes) =
+        (millis(options.receipt_wait_ms), bytes(options.max_recent_bytes));
+    let placing = Placing::start(producer, registry.clone(), log, (recent.0, max_bytes), recent.1);
     let bounds = change::Bounds {
         versions: i32::try_from(options.max_order_versions).unwrap_or(i32::MAX),
         open: options.max_open_changes as usize,

@@ -176,7 +176,7 @@ mod tests {
     use super::*;
 
     fn stored(offset: i64) -> Outcome {
-        Ok(Stored { partition: 0, offset })
+        Ok(Stored { partition: 0, offset, timestamp: None })
     }
 
     fn offsets(batch: &Batch) -> Vec<Option<i64>> {

@@ -23,6 +23,9 @@ use crate::singles::Singles;
 pub(crate) struct Stored {
     pub partition: i32,
     pub offset: i64,
+    /// The time that the log has for it, in milliseconds: the record's own, or the broker's where the
+    /// topic stamps records itself (LogAppendTime).
+    pub timestamp: Option<i64>,
 }
 
 /// What waits for a delivery report: who asked, and the room it takes until then.
@@ -168,7 +171,11 @@ impl ProducerContext for Context {
             // Stored, but where is not known: the broker knew the record as one that it had, and
             // not any more where, or a later one told of it. There is no receipt without a place.
             Ok(record) if record.offset() < 0 => Err(Error::OutcomeUnknown(None)),
-            Ok(record) => Ok(Stored { partition: record.partition(), offset: record.offset() }),
+            Ok(record) => Ok(Stored {
+                partition: record.partition(),
+                offset: record.offset(),
+                timestamp: record.timestamp().to_millis(),
+            }),
         };
         pending.end(outcome, &self.answers);
     }

@@ -38,7 +38,8 @@ pub struct Receipt {
     pub partition: i32,
     /// Offset it is at.
     pub offset: i64,
-    /// Timestamp that the record was sent with: when the event occurred, in whole milliseconds.
+    /// Timestamp that the record has in the log: when the event occurred, in whole milliseconds, or
+    /// when the broker stored it, where the topic is set to LogAppendTime.
     pub timestamp: Timestamp,
 }
 
@@ -232,7 +233,9 @@ impl<E: Event> Producer<E> {
             topic: self.inner.topic.clone(),
             partition: stored.partition,
             offset: stored.offset,
-            timestamp: Timestamp::from_millis(event.occurred_at().as_millis()),
+            timestamp: Timestamp::from_millis(
+                stored.timestamp.unwrap_or_else(|| event.occurred_at().as_millis()),
+            ),
         }
     }
 

@@ -32,8 +32,11 @@ use key_ring::KeyRing;
 pub(crate) use keys::Keys;
 pub use keys::{ApiKey, Role, hash_key};
 pub use options::JwtOptions;
-pub(crate) use principal::{Caller, Grant, Principal, Proof};
+pub(crate) use principal::{Caller, Denial, Grant, Principal, Proof};
 use tokens::Tokens;
+
+/// What is told of a credential beyond [`token::MAX_TOKEN_BYTES`].
+const TOO_LONG: &str = "the key or token is longer than 8 KiB, which is the most that is taken";
 
 /// Knows who asks.
 pub(crate) struct Auth {
@@ -50,9 +53,12 @@ impl Auth {
     }
 
     /// What a credential gives.
-    pub async fn grant(&self, shown: Option<Credential<'_>>) -> Result<Option<Grant>, Failure> {
+    pub async fn grant(&self, shown: Option<Credential<'_>>) -> Result<Option<Grant>, Denial> {
         let Some(shown) = shown else { return Ok(None) };
         let (Credential::Bearer(text) | Credential::Key(text)) = shown;
+        if text.len() > token::MAX_TOKEN_BYTES {
+            return Err(Denial::harmless(Failure::new(Code::Unauthenticated, TOO_LONG)));
+        }
         let hash = digest(text);
         if let Some(principal) = self.keys.keys().find(&hash) {
             let principal = principal.clone();
@@ -63,9 +69,9 @@ impl Auth {
                 tokens.grant(token, &hash).await.map(Some)
             }
             (Credential::Bearer(_), Some(_)) => {
-                Err(Failure::new(Code::Unauthenticated, "the key or token is not valid"))
+                Err(Failure::new(Code::Unauthenticated, "the key or token is not valid").into())
             }
-            _ => Err(Failure::new(Code::Unauthenticated, "the API key is not valid")),
+            _ => Err(Failure::new(Code::Unauthenticated, "the API key is not valid").into()),
         }
     }
 

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::failure::{Code, Failure};
+
 /// Who asks, where they showed a good key or token.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Principal {
@@ -36,4 +38,26 @@ pub(crate) enum Proof {
     Key([u8; 32]),
     /// A token: it holds until this time, in seconds since the Unix epoch.
     Token { until: u64 },
+}
+
+/// Why a credential gives nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Denial {
+    pub failure: Failure,
+    /// Whether it counts as a wrong key. What was good once, or will be, is no guess.
+    pub is_wrong_key: bool,
+}
+
+impl Denial {
+    /// For a credential that is not wrong.
+    pub fn harmless(failure: Failure) -> Self {
+        Self { failure, is_wrong_key: false }
+    }
+}
+
+impl From<Failure> for Denial {
+    fn from(failure: Failure) -> Self {
+        let is_wrong_key = matches!(failure.code, Code::Unauthenticated | Code::Forbidden);
+        Self { failure, is_wrong_key }
+    }
 }

@@ -7,11 +7,11 @@ use jsonwebtoken::errors::{Error, ErrorKind};
 use jsonwebtoken::{Algorithm, DecodingKey, Header, Validation, decode, decode_header};
 
 use super::claims::{Claims, Mapping};
-use super::{Grant, Proof};
+use super::{Denial, Grant, Proof};
 use crate::failure::{Code, Failure};
 
-/// Most bytes of a token.
-const MAX_TOKEN_BYTES: usize = 8 << 10;
+/// Most bytes of a key or token.
+pub(super) const MAX_TOKEN_BYTES: usize = 8 << 10;
 /// The end of the year 9999, in seconds since the Unix epoch: no token lives longer.
 const END_OF_TIME: u64 = 253_402_300_799;
 
@@ -85,6 +85,16 @@ impl From<Refused> for Failure {
     }
 }
 
+impl From<Refused> for Denial {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            // The signature was good: it is looked at before the times.
+            Refused::Expired | Refused::NotYetValid => Self::harmless(refused.into()),
+            _ => Failure::from(refused).into(),
+        }
+    }
+}
+
 impl From<Error> for Refused {
     fn from(error: Error) -> Self {
         match error.kind() {
@@ -103,7 +113,7 @@ impl From<Error> for Refused {
 /// Whether a bearer token can be one of ours, rather than an API key: three parts with dots
 /// between them (RFC 7515 §7.1).
 pub(super) fn is_token(shown: &str) -> bool {
-    shown.len() <= MAX_TOKEN_BYTES && shown.bytes().filter(|byte| *byte == b'.').count() == 2
+    shown.bytes().filter(|byte| *byte == b'.').count() == 2
 }
 
 /// Seconds since the Unix epoch.

@@ -16,7 +16,7 @@ use super::load::{Intake, LoadError};
 use super::options::JwtOptions;
 use super::source::Source;
 use super::token::{KeySet, Refused, Rules, now};
-use super::{Grant, Proof};
+use super::{Denial, Grant, Proof};
 use crate::Error;
 use crate::config::millis;
 use crate::failure::{Code, Failure};
@@ -93,7 +93,7 @@ impl Tokens {
     }
 
     /// What a token gives. `hash` is its own: what was verified once is known by it.
-    pub async fn grant(self: &Arc<Self>, token: &str, hash: &[u8; 32]) -> Result<Grant, Failure> {
+    pub async fn grant(self: &Arc<Self>, token: &str, hash: &[u8; 32]) -> Result<Grant, Denial> {
         if let Some(grant) = self.state.load().verified.get(hash) {
             return match grant.proof {
                 Proof::Token { until } if until <= now() => Err(Refused::Expired.into()),
@@ -110,7 +110,7 @@ impl Tokens {
         verified.map_err(|refused| {
             debug!(reason = refused.as_str(), "a token is refused");
             if refused == Refused::UnknownKey && self.lacks_keys() {
-                away()
+                away().into()
             } else {
                 refused.into()
             }
@@ -219,7 +219,8 @@ mod tests {
                 }
                 sleep(remaining(until)).await;
                 let refused = tokens.grant(&token, &hash).await.unwrap_err();
-                assert_eq!(refused, Failure::from(Refused::Expired));
+                assert_eq!(refused, Denial::from(Refused::Expired));
+                assert!(!refused.is_wrong_key);
                 let bad = format!("{token}x");
                 assert!(tokens.grant(&bad, &digest(&bad)).await.is_err());
             });

@@ -31,7 +31,7 @@ impl Bench {
         let parts = parts(&folder, Publisher::Instead(Arc::new(write))).await;
         let Parts { producer, store, registry, kafka, names, .. } = parts;
         let log = log::Parts { kafka, names, store: store.clone() };
-        let placing = Placing::start(producer, registry, log, 100, FOR_EVER);
+        let placing = Placing::start(producer, registry, log, (100, 1 << 20), FOR_EVER);
         let progress = Progress::new(store.clone());
         let (memory, bounds) = ((100, FOR_EVER), Bounds { versions: 100, open: 5 });
         let changing = Changing::new(&placing, store.clone(), progress, memory, FOR_EVER, bounds);

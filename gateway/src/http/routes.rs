@@ -25,7 +25,7 @@ use super::accept::{Accept, Events, Media};
 use super::access_log::Learnt;
 use super::answer::{Refusal, respond, respond_json};
 use super::{Cors, Sender, body, host, params, sse};
-use crate::auth::{Auth, Caller, Credential, Grant};
+use crate::auth::{Auth, Caller, Credential, Denial, Grant};
 use crate::budget::{Budget, Client};
 use crate::execute::{Executor, Prepared};
 use crate::failure::{Code, Failure};
@@ -237,7 +237,7 @@ impl Gateway {
             let message = "the webhook takes application/json in UTF-8, without Content-Encoding";
             return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
         }
-        self.rates.request(sender.address, &None)?;
+        self.rates.delivery(sender.address)?;
         let body = self.read(body, self.max_body, sender, &None).await?;
         let signature = headers.get("stripe-signature").map(HeaderValue::as_bytes);
         match webhook.take(signature, &body.bytes, sender.trace).await {
@@ -380,12 +380,12 @@ impl Gateway {
     ) -> Result<Option<Grant>, Refusal> {
         let grant = match shown {
             Ok(shown) => self.auth.grant(shown).await,
-            Err(failure) => Err(failure),
+            Err(failure) => Err(failure.into()),
         };
-        if let Err(failure) = &grant {
-            self.rates.count_wrong_key(sender.address, failure)?;
-        }
-        Ok(grant?)
+        grant.map_err(|denial: Denial| match self.rates.count_denial(sender.address, &denial) {
+            Ok(()) => denial.failure.into(),
+            Err(left) => left.into(),
+        })
     }
 
     /// Comes back when the grant holds no longer.

@@ -182,6 +182,7 @@ impl Tail {
                 offset: record.offset(),
                 timestamp: Timestamp::from_millis(record.timestamp().to_millis().unwrap_or(0)),
                 value: value.into(),
+                _room: None,
             };
             self.recent.saw(order, sighting);
         }
@@ -240,7 +241,7 @@ mod tests {
             payment_reports: "payment-reports".into(),
         };
         let store = Store::open(&store).await.unwrap();
-        let recent = Arc::new(Recent::new(10, Duration::from_secs(60)));
+        let recent = Arc::new(Recent::new(10, 1 << 20, Duration::from_secs(60)));
         let log = Log::start(Parts { kafka, names, store }, recent, 1_000);
         let begun = async |partitions: &[i32]| {
             let until = std::time::Instant::now() + Duration::from_secs(30);

@@ -37,7 +37,8 @@ impl Bench {
         let parts = parts(&folder, Publisher::Instead(Arc::new(write))).await;
         let Parts { producer, store, registry, kafka, names, .. } = parts;
         let log = log::Parts { kafka, names, store: store.clone() };
-        let placing = Placing::start(producer, registry, log, max, Duration::from_secs(60));
+        let placing =
+            Placing::start(producer, registry, log, (max, 1 << 20), Duration::from_secs(60));
         Self { placing, store, written, _folder: folder }
     }
 

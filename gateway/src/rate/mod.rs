@@ -4,7 +4,8 @@
 //! that places several orders each further one counts, too, and a query counts by the rows that it
 //! may return. What one customer has under way at one time is bounded as well. Operators and customers have an
 //! allowance of their own; customers and those without a key are also counted by their address.
-//! Wrong keys are counted by address alone, and far fewer are allowed.
+//! Wrong keys, and tokens without a role, are counted by address alone, and far fewer are allowed.
+//! Deliveries to the webhook have an allowance of their own.
 //!
 //! All of it is per gateway: several of them behind a load balancer allow as many times as much.
 
@@ -22,10 +23,10 @@ use governor::clock::MonotonicClock;
 use http::{HeaderName, HeaderValue};
 use tokio_util::sync::CancellationToken;
 
-use crate::Options;
-use crate::auth::{Caller, Principal};
+use crate::auth::{Caller, Denial, Principal};
 use crate::config::millis;
 use crate::failure::{Code, Failure};
+use crate::{Options, WebhookOptions};
 use limiter::{Limiter, Policy};
 pub(crate) use shares::{ReadPermit, Shares};
 
@@ -74,6 +75,7 @@ pub(crate) struct Rates {
     customers: Option<Limiter<Principal>>,
     addresses: Option<Limiter<IpAddr>>,
     wrong_keys: Option<Limiter<IpAddr>>,
+    webhook: Option<Limiter<IpAddr>>,
     pub shares: Shares,
 }
 
@@ -92,6 +94,8 @@ impl Rates {
             options.wrong_keys_per_minute,
             options.wrong_keys_burst,
         );
+        let WebhookOptions { rate, burst, .. } = options.webhook;
+        let webhook = Policy::per("webhook", second, rate, burst);
         let wait = READ_WAIT.min(millis(options.request_timeout_ms) / 2);
         let of_principals = |policy| Limiter::new(policy, max, MonotonicClock);
         let of_addresses = |policy| Limiter::new(policy, max, MonotonicClock);
@@ -100,6 +104,7 @@ impl Rates {
             customers: customers.map(of_principals),
             addresses: addresses.map(of_addresses),
             wrong_keys: wrong_keys.map(of_addresses),
+            webhook: webhook.map(of_addresses),
             shares: Shares::new(options.customer_in_flight, options.customer_reads, wait),
         }
     }
@@ -175,16 +180,18 @@ impl Rates {
         }
     }
 
-    /// Counts a failure to identify somebody where it is that the key was wrong; too many are the
-    /// failure that is told instead. A good key always passes: it is too long to be guessed, and
-    /// its owner may share an address with somebody who tries.
-    pub fn count_wrong_key(&self, address: IpAddr, failure: &Failure) -> Result<(), Allowance> {
-        match &self.wrong_keys {
-            Some(limiter) if failure.code == Code::Unauthenticated => {
-                limiter.take(network(address), NonZeroU32::MIN).map(drop)
-            }
-            _ => Ok(()),
-        }
+    /// Counts a credential that gave nothing: a wrong one, or one without a role, apart from the
+    /// address's requests, any other as one of them. Too many are the failure that is told instead. A
+    /// good key always passes: it is too long to be guessed, and its owner may share an address with
+    /// somebody who tries.
+    pub fn count_denial(&self, address: IpAddr, denial: &Denial) -> Result<(), Allowance> {
+        let limiter = if denial.is_wrong_key { &self.wrong_keys } else { &self.addresses };
+        take_of(limiter, address).map(drop)
+    }
+
+    /// Takes one delivery to the webhook.
+    pub fn delivery(&self, address: IpAddr) -> Result<(), Allowance> {
+        take_of(&self.webhook, address).map(drop)
     }
 
     /// Forgets those who are idle, until `shutdown`.
@@ -192,10 +199,18 @@ impl Rates {
         let mut tick = tokio::time::interval(SWEEP);
         while shutdown.run_until_cancelled(tick.tick()).await.is_some() {
             self.operators.iter().chain(&self.customers).for_each(Limiter::sweep);
-            self.addresses.iter().chain(&self.wrong_keys).for_each(Limiter::sweep);
+            let of_addresses = self.addresses.iter().chain(&self.wrong_keys).chain(&self.webhook);
+            of_addresses.for_each(Limiter::sweep);
             self.shares.sweep();
         }
     }
+}
+
+fn take_of(
+    limiter: &Option<Limiter<IpAddr>>,
+    address: IpAddr,
+) -> Result<Option<Allowance>, Allowance> {
+    limiter.as_ref().map_or(Ok(None), |limiter| limiter.take(network(address), NonZeroU32::MIN))
 }
 
 /// The one that a request paid for when it was let in.

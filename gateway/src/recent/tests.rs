@@ -5,7 +5,7 @@ use super::*;
 use crate::failure::{Code, Failure};
 
 fn recent(max: usize) -> Arc<Recent> {
-    Arc::new(Recent::new(max, Duration::from_secs(3600)))
+    Arc::new(Recent::new(max, 1_000, Duration::from_secs(3600)))
 }
 
 fn id(n: usize) -> OrderId {
@@ -32,7 +32,13 @@ fn unknown() -> Ending {
 
 fn seen(offset: i64) -> Sighting {
     let (partition, timestamp) = (0, Timestamp::from_millis(0));
-    Sighting { partition, offset, timestamp, value: offset.to_string().as_bytes().into() }
+    Sighting {
+        partition,
+        offset,
+        timestamp,
+        value: offset.to_string().as_bytes().into(),
+        _room: None,
+    }
 }
 
 fn first(entered: Entered) -> First {
@@ -112,7 +118,7 @@ fn what_is_on_its_way_is_never_swept() {
 
 #[test]
 fn age_ends_what_the_store_never_passes() {
-    let recent = Arc::new(Recent::new(10, Duration::ZERO));
+    let recent = Arc::new(Recent::new(10, 1_000, Duration::ZERO));
     let _ = first(recent.enter(id(1), &print("a"))).finish(placed(1));
     recent.sweep(|_, _| false);
     assert!(recent.is_empty());
@@ -210,8 +216,29 @@ fn what_is_in_doubt_holds_up_nobody_and_ends_with_its_age() {
     recent.sweep(|_, _| true);
     assert!(recent.stored(id(3)).is_none());
     assert!(matches!(recent.enter(id(2), &print("b")), Entered::Conflict), "remembered");
-    let short = Arc::new(Recent::new(10, Duration::ZERO));
+    let short = Arc::new(Recent::new(10, 1_000, Duration::ZERO));
     assert!(first(short.enter(id(1), &print("a"))).finish(unknown()).is_err());
     short.sweep(|_, _| false);
     assert!(short.is_empty());
+}
+
+#[test]
+fn what_the_log_shows_is_bounded_by_bytes_too() {
+    let recent = recent(10_000);
+    let large = |offset| Sighting { value: vec![0; 300].into(), ..seen(offset) };
+    for n in 0..100 {
+        recent.saw(id(n), large(n as i64));
+        assert!(recent.bytes.load(Ordering::Relaxed) <= 1_000);
+    }
+    assert_eq!(recent.table().entries.len(), 3);
+    recent.sweep(|_, offset| offset < 1);
+    recent.saw(id(200), large(200));
+    assert_eq!(recent.table().entries.len(), 3, "there was room again");
+    // One that a request of this gateway has to know of is always taken.
+    let leader = first(recent.enter(id(300), &print("a")));
+    recent.saw(id(300), large(300));
+    assert!(leader.sighting().is_some());
+    drop(leader.finish(placed(300)));
+    recent.sweep(|_, _| true);
+    assert_eq!((recent.table().entries.len(), recent.bytes.load(Ordering::Relaxed)), (0, 0));
 }

@@ -30,6 +30,10 @@ pub struct WebhookOptions {
     pub stripe_secrets: Vec<SecretString>,
     /// How far the time of a signature may be off, in seconds, both ways. At least 1.
     pub tolerance_seconds: u64,
+    /// Deliveries a second from one address, in the long run; 0 for no limit.
+    pub rate: u32,
+    /// Deliveries from one address at once.
+    pub burst: u32,
 }
 
 impl WebhookOptions {
@@ -119,7 +123,7 @@ impl Webhook {
         body: &[u8],
         trace: TraceContext,
     ) -> (&'static str, Result<Taken, Refused>) {
-        let WebhookOptions { stripe_secrets, tolerance_seconds } = &*self.options;
+        let WebhookOptions { stripe_secrets, tolerance_seconds, .. } = &*self.options;
         let now = Timestamp::now().as_millis() / 1000;
         match signature::verify(signature, body, stripe_secrets, *tolerance_seconds, now) {
             Ok(()) => {}

@@ -77,6 +77,8 @@ pub fn options() -> Options {
         webhook: WebhookOptions {
             stripe_secrets: vec!["whsec_new".into(), "whsec_old".into()],
             tolerance_seconds: 300,
+            rate: 0,
+            burst: 0,
         },
         max_connections: 1000,
         max_connections_per_address: 0,
@@ -126,6 +128,7 @@ pub fn options() -> Options {
         receipt_wait_ms: 10_000,
         max_recent_placements: 10_000,
         recent_placement_ms: 600_000,
+        max_recent_bytes: 64 << 20,
         ws_init_timeout_ms: 5_000,
         ws_ping_ms: 15_000,
         ws_max_operations: 100,

@@ -90,6 +90,44 @@ async fn a_token_that_is_not_in_order_is_refused() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn tokens_without_a_role_are_limited_and_expired_ones_are_no_guesses() -> Result<()> {
+    let ec = Signer::ec("e")?;
+    let issuer = Issuer::publishing(&[&ec]).await?;
+    let house = house(&issuer, |options| {
+        options.wrong_keys_per_minute = 1;
+        options.wrong_keys_burst = 5;
+    })
+    .await?;
+    let limited = (StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED".to_owned());
+    let cook = ec.token("ana", "cook")?;
+    for _ in 0..5 {
+        assert_eq!(ask(&house, &cook).await?, (StatusCode::FORBIDDEN, "FORBIDDEN".into()));
+    }
+    assert_eq!(ask(&house, &cook).await?, limited);
+    assert_eq!(ask(&house, "wrong").await?, limited, "they count together");
+    let expired = ec.token_for("ana", "customer", Duration::ZERO)?;
+    for _ in 0..20 {
+        assert_eq!(ask(&house, &expired).await?, refused());
+    }
+    let forged = Signer::ec("e")?.token_for("ana", "customer", Duration::ZERO)?;
+    assert_eq!(ask(&house, &forged).await?, limited, "its signature is a guess");
+    assert_eq!(ask(&house, &ec.token("ana", "customer")?).await?, fine());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_is_too_long_is_told_so() -> Result<()> {
+    let house = House::open().await?;
+    for (length, is_too_long) in [(8 << 10, false), ((8 << 10) + 1, true), (30 << 10, true)] {
+        let (status, answer) = house.ask(Some(&"x".repeat(length)), LIST, json!({})).await?;
+        assert_eq!((status, code(&answer)), (StatusCode::UNAUTHORIZED, "UNAUTHENTICATED"));
+        let message = answer["errors"][0]["message"].as_str().unwrap();
+        assert_eq!(message.contains("8 KiB"), is_too_long, "{length}: {message}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_new_key_is_fetched_when_it_is_first_used_and_not_again_for_a_while() -> Result<()> {
     let [first, second, third] = ["1", "2", "3"].map(Signer::ec);
     let (first, second, third) = (first?, second?, third?);

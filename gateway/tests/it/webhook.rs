@@ -108,8 +108,8 @@ async fn what_is_no_delivery_is_refused_though_it_is_signed() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_address_beyond_its_rate_is_told_when_to_come_back() -> Result<()> {
     let house = House::with(|options| {
-        options.address_rate = 1;
-        options.address_burst = 5;
+        (options.address_rate, options.address_burst) = (1, 1);
+        (options.webhook.rate, options.webhook.burst) = (1, 5);
     })
     .await?;
     let mut taken = 0;

@@ -207,7 +207,6 @@ fn what_is_no_token_is_refused() {
         assert!(verify(&keys, wrong).is_err(), "{wrong}");
     }
     assert!(is_token(&good) && !is_token("key-of-ana-0001") && !is_token("a.b"));
-    assert!(!is_token(&format!("{good}{}", "x".repeat(MAX_TOKEN_BYTES))));
     let changed = ec.sign(&{
         let mut claims = claims();
         claims["sub"] = json!("other");
