@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use comanda_gateway as gateway;
+use comanda_processors::provider::Presence;
 use comanda_processors::{engine, notifier, payment, projector};
 use comanda_producer::Producer;
 use comanda_schemas::{Encoder, Event, PaymentReport, Registry, Topic, TopicNames, headers};
 use comanda_store::Store;
+use serde_json::json;
 use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -153,6 +155,7 @@ impl Run {
                 let repeats = payment::Repeats::to_follow();
                 let settings = self.shared.settings.payment.clone();
                 let processor = payment::Payment::new(settings).context(Misconfigured)?;
+                self.tell_of("payment_provider", processor.presence());
                 let processor = processor.heeding(reports.clone()).repeating(repeats.clone());
                 self.follow(Topic::PaymentReports, &mut crew, move |topic| reports.follow(topic));
                 self.follow(Topic::Payments, &mut crew, move |topic| repeats.follow(topic));
@@ -161,6 +164,7 @@ impl Run {
             Role::Notifier => {
                 let settings = self.shared.settings.notifier.clone();
                 let processor = notifier::Notifier::new(settings).context(Misconfigured)?;
+                self.tell_of("mail_provider", processor.presence());
                 let crew = Crew::new(self.stop.clone());
                 self.engine("notifier", processor, crew).await
             }
@@ -261,6 +265,15 @@ impl Run {
         let stop = self.stop.clone();
         crew.add(async move { Ok(engine.run_until_stopped(stop).await?) });
         crew.run().await
+    }
+
+    /// Has `/readyz` tell of a provider that is away. What waits for it does so for a known reason, so
+    /// the role stays ready.
+    fn tell_of(&self, what: &'static str, presence: Presence) {
+        self.shared.readiness.tell(what, move || match presence.absence() {
+            None => json!("answers"),
+            Some(away) => json!({ "away_since": away.since.to_rfc3339(), "reason": away.reason }),
+        });
     }
 
     /// Lets the payment processor know what a topic says besides its input.

@@ -1,5 +1,5 @@
-//! Stops a processor that fails at nearly everything: a bad deploy, a broken schema, a wrong key,
-//! not a few bad records. Without it such a processor would empty its topic into the dead letters.
+//! Stops a processor that fails at nearly everything: a bad deploy or a broken schema, not a few bad
+//! records and not a neighbour that is away. Without it such a processor would empty its topic into the dead letters.
 
 use std::collections::VecDeque;
 
@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 pub(crate) struct Breaker {
     window: usize,
     percent: usize,
-    /// Whether each of the last records became a dead letter.
+    /// Whether each of the last records became a dead letter that tells of a fault of our own.
     outcomes: VecDeque<bool>,
     dead: usize,
 }

@@ -22,4 +22,6 @@ pub struct Output {
 pub(crate) struct Finished {
     pub outputs: Vec<Output>,
     pub dead_letter: Option<Box<Output>>,
+    /// Whether its dead letter tells of a fault of this program's, and not of a neighbour's.
+    pub is_own_fault: bool,
 }

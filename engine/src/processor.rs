@@ -9,8 +9,8 @@ use crate::{Headers, Output, Record};
 /// A function from one record to what becomes of it, and the codec below it.
 ///
 /// Calls for records of one key never overlap and come in log order; calls for different keys do
-/// overlap. A call may be repeated: after [`Outcome::Retry`] and [`Outcome::Hold`], after a crash,
-/// and after a partition moved. So effects outside Kafka must carry a key that makes them
+/// overlap. A call may be repeated: after [`Outcome::Retry`], [`Outcome::Wait`] and
+/// [`Outcome::Hold`], after a crash, and after a partition moved. So effects outside Kafka must carry a key that makes them
 /// idempotent.
 pub trait Processor: Send + Sync + 'static {
     /// A decoded record.
@@ -45,6 +45,13 @@ pub trait Processor: Send + Sync + 'static {
     /// Handles one record. What it changes in the event is there when the same record is handled
     /// again in this process.
     fn handle(&self, input: &mut Input<'_, Self::Event>) -> impl Future<Output = Outcome> + Send;
+
+    /// Whether a dead letter for `error` is a sign that this program is at fault, as it is where a
+    /// record can't be decoded. Only such ones are counted by the breaker that stops the engine; a
+    /// neighbour's absence or refusal must not be.
+    fn is_own_fault(&self, _error: &HandlerError) -> bool {
+        true
+    }
 
     /// Headers of a dead letter: by default those of the record, and of each of the fields of
     /// [`DeadLetter`] one that begins with `dlq_`.
@@ -84,6 +91,14 @@ pub enum Outcome {
     /// Call again after a while. The record keeps its place: later ones of its key wait, others
     /// go on. Beyond the engine's caps on attempts and age it becomes a dead letter.
     Retry {
+        /// How long to wait.
+        after: Duration,
+        /// What stood in the way.
+        error: HandlerError,
+    },
+    /// Call again after a while, because a neighbour is away: this was no try. It counts neither as
+    /// an attempt nor towards the record's age, so nothing is given up for it.
+    Wait {
         /// How long to wait.
         after: Duration,
         /// What stood in the way.

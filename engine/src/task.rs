@@ -78,9 +78,24 @@ impl Trials {
         self.first_failed.get_or_insert_with(|| (Instant::now(), SystemTime::now())).0.elapsed()
     }
 
+    /// Leaves out a time in which a neighbour was away.
+    fn leave_out(&mut self, waited: Duration) {
+        if let Some((first, _)) = &mut self.first_failed {
+            *first += waited;
+        }
+    }
+
     fn failing_for(&self) -> Duration {
         self.first_failed.map_or(Duration::ZERO, |(first, _)| first.elapsed())
     }
+}
+
+/// Why a record is handled again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Again {
+    Retry,
+    Hold,
+    Wait,
 }
 
 /// How a record ended.
@@ -114,7 +129,7 @@ impl<P: Processor> Shared<P> {
         Some(match end {
             End::Emitted(outputs) => {
                 self.meters.emitted.increment(1);
-                Finished { outputs, dead_letter: None }
+                Finished { outputs, ..Finished::default() }
             }
             End::Skipped => {
                 self.meters.skipped.increment(1);
@@ -122,7 +137,8 @@ impl<P: Processor> Shared<P> {
             }
             End::Dead { error, outputs } => {
                 let letter = Box::new(self.dead_letter(&job.record, &mut trials, &error));
-                Finished { outputs, dead_letter: Some(letter) }
+                let is_own_fault = self.processor.is_own_fault(&error);
+                Finished { outputs, dead_letter: Some(letter), is_own_fault }
             }
         })
     }
@@ -157,14 +173,14 @@ impl<P: Processor> Shared<P> {
             input.failing_for = trials.failing_for();
             // From before the call: the news may come while it lasts.
             let news = input.is_held.then(|| self.processor.wake_early(&input.event));
-            let mut is_held = false;
-            let (after, error) = match self.processor.handle(&mut input).await {
+            let (again, after, error) = match self.processor.handle(&mut input).await {
                 Outcome::Emit(outputs) => return Some(End::Emitted(outputs)),
                 Outcome::Skip => return Some(End::Skipped),
                 Outcome::DeadLetter { error, outputs } => {
                     return Some(End::Dead { error, outputs });
                 }
-                Outcome::Retry { after, error } => (after, error),
+                Outcome::Retry { after, error } => (Again::Retry, after, error),
+                Outcome::Wait { after, error } => (Again::Wait, after, error),
                 Outcome::Hold { after, error, note } => {
                     held.get_or_insert_with(|| Counted::new(&self.meters.held_records));
                     if let Some(note) = note {
@@ -172,18 +188,24 @@ impl<P: Processor> Shared<P> {
                         // The loop may have ended; then the next one makes the note again.
                         let _ = events.send(run::Event::Note(note));
                     }
-                    is_held = true;
-                    (after, error)
+                    (Again::Hold, after, error)
                 }
             };
-            let age = trials.fail() + after;
-            let is_over = trials.attempts >= self.options.max_attempts
-                || age > Duration::from_millis(self.options.max_retry_age_ms);
-            if is_over && !is_held {
-                return Some(End::dead(error));
-            }
-            // Not each of them: a provider that is away puts off all records for as long.
-            if trials.attempts.is_power_of_two() {
+            let age = trials.fail();
+            let after = match again {
+                Again::Hold | Again::Wait => after,
+                Again::Retry => {
+                    let max_age = Duration::from_millis(self.options.max_retry_age_ms);
+                    let left = max_age.saturating_sub(age);
+                    if trials.attempts >= self.options.max_attempts || left.is_zero() {
+                        return Some(End::dead(error));
+                    }
+                    // A pause that is longer than that must not be the end: there is a last try.
+                    after.min(left)
+                }
+            };
+            // Not each of them: a neighbour that is away puts off all records for as long.
+            if again != Again::Wait && trials.attempts.is_power_of_two() {
                 warn!(
                     stage = self.name(), partition = job.record.partition(),
                     offset = job.record.offset(), attempt = trials.attempts, after = ?after, kind = error.kind,
@@ -192,8 +214,9 @@ impl<P: Processor> Shared<P> {
             }
             self.meters.retries.increment(1);
             let _counted = Counted::new(&self.meters.retrying_records);
+            let begun = Instant::now();
             let pause = self.wait(after, &job.owned.winding_down);
-            if is_held {
+            if again == Again::Hold {
                 let news = news.unwrap_or_else(|| self.processor.wake_early(&input.event));
                 tokio::select! {
                     waited = pause => waited?,
@@ -202,7 +225,10 @@ impl<P: Processor> Shared<P> {
             } else {
                 pause.await?;
             }
-            trials.attempts += 1;
+            match again {
+                Again::Retry | Again::Hold => trials.attempts += 1,
+                Again::Wait => trials.leave_out(begun.elapsed()),
+            }
         }
     }
 

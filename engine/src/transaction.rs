@@ -107,7 +107,7 @@ impl Transactions {
         for note in &batch.notes {
             self.send(note)?;
         }
-        for (_, Finished { outputs, dead_letter }) in commits.iter().flat_map(|c| &c.results) {
+        for (_, Finished { outputs, dead_letter, .. }) in commits.iter().flat_map(|c| &c.results) {
             for output in dead_letter.as_deref().into_iter().chain(outputs) {
                 self.send(output)?;
             }

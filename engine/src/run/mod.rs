@@ -358,13 +358,13 @@ impl<P: Processor> Run<P> {
 
     fn complete(&mut self, done: Completion) {
         let partition = done.lane.partition;
-        let dead = done.finished.as_ref().map(|finished| finished.dead_letter.is_some());
+        let is_own_fault = done.finished.as_ref().map(|finished| finished.is_own_fault);
         if !self.ledger.finish(partition, done.epoch, done.offset, done.finished) {
             return;
         }
         self.state.progress.fetch_add(1, Ordering::AcqRel);
-        if let Some(dead) = dead {
-            self.breaker.note(dead);
+        if let Some(is_own_fault) = is_own_fault {
+            self.breaker.note(is_own_fault);
         }
         let next = self.lanes.leave(done.lane);
         self.go_on(done.lane, next);

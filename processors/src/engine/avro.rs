@@ -107,6 +107,7 @@ impl<P: Processor> comanda_engine::Processor for AvroProcessor<P> {
             },
             Outcome::Skip => comanda_engine::Outcome::Skip,
             Outcome::Retry { after, error } => comanda_engine::Outcome::Retry { after, error },
+            Outcome::Wait { after, error } => comanda_engine::Outcome::Wait { after, error },
             Outcome::Hold { after, error, note } => {
                 let note = note.and_then(|note| self.note(&note, &trace));
                 comanda_engine::Outcome::Hold { after, error, note }
@@ -121,6 +122,10 @@ impl<P: Processor> comanda_engine::Processor for AvroProcessor<P> {
                 comanda_engine::Outcome::DeadLetter { error, outputs: result.into_iter().collect() }
             }
         }
+    }
+
+    fn is_own_fault(&self, error: &HandlerError) -> bool {
+        !P::is_neighbours_fault(error)
     }
 
     fn dead_letter_headers(&self, letter: &DeadLetter<'_>) -> Headers {

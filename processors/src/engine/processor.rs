@@ -37,6 +37,12 @@ pub trait Processor: Send + Sync + 'static {
         std::future::pending()
     }
 
+    /// Whether a dead letter for `error` tells of a neighbour's fault rather than of this program's;
+    /// the latter, where nearly all records end so, stop the engine.
+    fn is_neighbours_fault(_error: &HandlerError) -> bool {
+        false
+    }
+
     /// Handles one event.
     fn handle(
         &self,
@@ -98,6 +104,14 @@ pub enum Outcome<E, N = E> {
     /// Call again after a while. The event keeps its place: later events of its key wait, others
     /// go on. Beyond the engine's caps on attempts and age the record becomes a dead letter.
     Retry {
+        /// How long to wait.
+        after: Duration,
+        /// What stood in the way.
+        error: HandlerError,
+    },
+    /// Call again after a while, because a neighbour is away: this was no try, and counts towards no
+    /// cap.
+    Wait {
         /// How long to wait.
         after: Duration,
         /// What stood in the way.

@@ -33,7 +33,7 @@ use std::time::Duration;
 use comanda_schemas::{NotificationEvent, NotificationEventType, PaymentEvent, Stage, Timestamp};
 use tracing::error;
 
-use crate::provider::{self, Backoff};
+use crate::provider::{self, Backoff, Presence};
 use crate::{HandlerError, Input, Outcome, Processor};
 pub use api::Provider;
 use client::{Client, Failure};
@@ -47,6 +47,12 @@ pub use words::Language;
 
 /// How customers are told.
 const CHANNEL: &str = "email";
+
+/// Kinds of errors, by which dead letters are sorted: a mail that was not taken, a provider that refuses
+/// us or is not itself, one that is away.
+const NOT_SENT: &str = "mail_not_sent";
+const REFUSES: &str = "mail_provider_refuses";
+const AWAY: &str = "mail_provider_away";
 
 /// The notifier.
 #[derive(Debug)]
@@ -90,6 +96,11 @@ impl Notifier {
         })
     }
 
+    /// Whether the provider counts as away.
+    pub fn presence(&self) -> Presence {
+        self.client.circuit.presence()
+    }
+
     fn result(&self, input: &Input<PaymentEvent>, told: Told) -> NotificationEvent {
         let cause = &input.event;
         let (r#type, message_id, detail) = match told.result {
@@ -119,14 +130,15 @@ impl Notifier {
     ) -> Outcome<NotificationEvent> {
         let told = |detail: &str| self.result(input, Told { template, result: Err(detail.into()) });
         let given_up = |detail: &str| Outcome::DeadLetter {
-            error: HandlerError::new("mail_not_sent", &failure),
+            error: HandlerError::new(NOT_SENT, &failure),
             result: Some(told(detail)),
         };
-        let (detail, retry_after) = match &failure {
+        // What counts against the mail: with what detail, where others are taken meanwhile.
+        let its_own = match &failure {
             Failure::Rejected(code) => return Outcome::Emit(told(code)),
             // Which of the two mails went out is for a person to find out.
             Failure::KeyReused => return given_up("idempotency_key_reused"),
-            Failure::Refused(_) => {
+            Failure::Refused(_) | Failure::Foreign(_) => {
                 error!(
                     order_id = %input.event.order_id, error = %failure,
                     "the mail provider refuses our requests"
@@ -134,19 +146,22 @@ impl Notifier {
                 self.backoff.count_retry();
                 return Outcome::Retry {
                     after: self.retry_refused,
-                    error: HandlerError::new("mail_provider_refuses", &failure),
+                    error: HandlerError::new(REFUSES, &failure),
                 };
             }
-            Failure::Busy { code, retry_after } => (code.as_str(), *retry_after),
-            Failure::Lost(_) => ("no_answer", None),
+            Failure::Busy { .. } | Failure::NotSent(_) => None,
+            Failure::Trouble { code, is_alone, .. } => is_alone.then_some(code.as_str()),
+            Failure::Lost { is_alone, .. } => is_alone.then_some("no_answer"),
         };
-        if input.attempt >= self.max_attempts {
+        if let Some(detail) = its_own
+            && input.attempt >= self.max_attempts
+        {
             return given_up(detail);
         }
         self.backoff.count_retry();
         Outcome::Retry {
-            after: self.backoff.delay(input.attempt, retry_after),
-            error: HandlerError::new("mail_not_sent", &failure),
+            after: self.backoff.delay(input.attempt, failure.retry_after()),
+            error: HandlerError::new(NOT_SENT, &failure),
         }
     }
 }
@@ -156,6 +171,10 @@ impl Processor for Notifier {
     type Out = NotificationEvent;
     type Note = NotificationEvent;
     const STAGE: Stage = Stage::Notifier;
+
+    fn is_neighbours_fault(error: &HandlerError) -> bool {
+        [NOT_SENT, REFUSES, AWAY].contains(&error.kind)
+    }
 
     async fn handle(&self, input: &Input<PaymentEvent>) -> Outcome<NotificationEvent> {
         let event = &input.event;
@@ -173,6 +192,11 @@ impl Processor for Notifier {
             let result = Err("invalid_recipient".into());
             return Outcome::Emit(self.result(input, Told { template, result }));
         };
+        if let Err(wait) = self.client.circuit.admit() {
+            let chain = "the mail provider is away".into();
+            let error = HandlerError { kind: AWAY, chain };
+            return Outcome::Wait { after: self.backoff.delay(1, Some(wait)), error };
+        }
         let mail = match self.writer.write(kind, event) {
             Ok(mail) => mail,
             Err(error) => {

@@ -32,8 +32,15 @@ pub struct Options {
     pub connect_timeout_ms: u64,
     /// Time for a request and its whole answer, in milliseconds.
     pub request_timeout_ms: u64,
-    /// Requests for one mail before it is given up, at least 1.
+    /// Requests for one mail before it is given up, at least 1; only failures count that come while
+    /// the provider takes other mails.
     pub max_attempts: u32,
+    /// Requests in a row without an answer of the provider's, or with an error of its own or about our
+    /// key, sender or quota, after which it counts as away: mails wait and one at a time is tried; 0
+    /// for never.
+    pub circuit_failures: u32,
+    /// Pause before each such try, in milliseconds.
+    pub circuit_pause_ms: u64,
     /// Longest pause after the first failed request, in milliseconds; doubles with each.
     pub backoff_initial_ms: u64,
     /// Longest pause after any failed request, in milliseconds.

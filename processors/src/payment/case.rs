@@ -44,7 +44,7 @@ pub(super) enum Stop {
 impl From<Failure> for Stop {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::Refused(_) => Stop::Refused(failure),
+            failure if failure.is_refusal() => Stop::Refused(failure),
             _ => Stop::Unresolved(failure),
         }
     }
@@ -127,9 +127,12 @@ impl<'a> Case<'a> {
             self.pause(failures, Some(&last)).await;
             last = match ask().await {
                 Ok(answer) => return Ok(answer),
-                Err(failure @ Failure::Refused(_)) => return Err(failure.into()),
+                Err(failure) if failure.is_refusal() => return Err(failure.into()),
                 Err(failure) => failure,
             };
+            if last.asks_for_long() {
+                break;
+            }
         }
         Err(Stop::Unresolved(last))
     }
@@ -154,17 +157,22 @@ impl<'a> Case<'a> {
                 Step::End(end) => return Ok(end),
                 Step::Again(failure) => {
                     failures += u32::from(!self.is_old(&failure));
+                    let is_put_off = failure.asks_for_long();
                     last = Some(failure);
+                    if is_put_off {
+                        break;
+                    }
                 }
             }
         }
         let last = last.unwrap_or(Failure::InProgress);
         let end = match last {
-            // A provider that is away or overloaded is waited for: an order must not fail that
-            // would be paid a minute later.
-            Failure::NotSent(_) | Failure::Busy { .. } | Failure::InProgress => {
-                Err(Stop::Unresolved(last))
-            }
+            // A provider that is away or overloaded is waited for, and so is one in whose place
+            // something else answers: an order must not fail that would be paid a minute later.
+            Failure::NotSent(_)
+            | Failure::Busy { .. }
+            | Failure::InProgress
+            | Failure::Foreign { .. } => Err(Stop::Unresolved(last)),
             _ if self.tries == 0 || !self.gives_up() => Err(Stop::Unresolved(last)),
             _ => Ok(End::failed(last.reason(), last.detail())),
         };
@@ -189,7 +197,7 @@ impl<'a> Case<'a> {
                 Ok(Some(end)) => return Ok(Step::End(end)),
                 Ok(None) if self.key_is_burnt => self.next_key(),
                 Ok(None) => {}
-                Err(failure @ Failure::Refused(_)) => return Err(failure.into()),
+                Err(failure) if failure.is_refusal() => return Err(failure.into()),
                 Err(failure) => return Ok(Step::Again(failure)),
             }
         }
@@ -210,7 +218,9 @@ impl<'a> Case<'a> {
                 *settles = (*settles).max(Some(self.settles_after(&failure)));
                 End::failed(FailureReason::Unknown, failure.detail())
             }
-            Failure::Refused(_) => return Err(failure.into()),
+            Failure::Refused(_) | Failure::Foreign { may_be_done: false, .. } => {
+                return Err(failure.into());
+            }
             Failure::NotSent(_) | Failure::Busy { .. } => return Ok(Step::Again(failure)),
             Failure::KeyBurnt(_) => {
                 self.is_open = true;
@@ -220,7 +230,10 @@ impl<'a> Case<'a> {
                 *settles = (*settles).max(Some(self.begun + self.payment.search_lag));
                 return Ok(Step::Again(failure));
             }
-            Failure::InProgress | Failure::TimedOut | Failure::Open(_) => {
+            Failure::InProgress
+            | Failure::TimedOut
+            | Failure::Open(_)
+            | Failure::Foreign { may_be_done: true, .. } => {
                 self.is_open = true;
                 *settles = (*settles).max(Some(self.settles_after(&failure)));
                 return Ok(Step::Again(failure));
@@ -285,13 +298,23 @@ impl<'a> Case<'a> {
                     return Err(Stop::RefundRefused(failure));
                 }
                 Failure::Refused(_) => return Err(failure.into()),
+                Failure::Foreign { may_be_done, .. } => {
+                    self.is_open |= may_be_done;
+                    return Err(failure.into());
+                }
                 // A whole charge is given back only once, under whatever key.
                 Failure::KeyBurnt(_) => {
                     self.is_open = true;
                     self.next_key();
                     last = Some(failure);
                 }
-                Failure::NotSent(_) | Failure::Busy { .. } => last = Some(failure),
+                Failure::NotSent(_) | Failure::Busy { .. } => {
+                    let is_put_off = failure.asks_for_long();
+                    last = Some(failure);
+                    if is_put_off {
+                        break;
+                    }
+                }
                 Failure::InProgress | Failure::TimedOut | Failure::Open(_) => {
                     self.is_open = true;
                     last = Some(failure);

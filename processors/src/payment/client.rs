@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use comanda_schemas::{Currency, OrderEvent, OrderId};
+use comanda_schemas::{Currency, OrderEvent, OrderId, Stage};
 
 use super::Options;
 use super::api::{Api, Charge, Failure, Found, Standing};
-use super::circuit::Circuit;
+use crate::provider::Circuit;
+
+/// Whether the circuit to a provider is open, by `provider` (gauge).
+const CIRCUIT_OPEN: &str = "comanda_payment_circuit_open";
 
 /// A client of the payment provider; the calls are those of [`Api`].
 #[derive(Debug)]
@@ -19,7 +22,8 @@ impl Client {
     pub fn new(api: Box<dyn Api>, options: &Options) -> Self {
         let pause = Duration::from_millis(options.circuit_pause_ms);
         let name = options.provider.name();
-        Self { api, circuit: Circuit::new(name, options.circuit_failures, pause) }
+        let failures = options.circuit_failures;
+        Self { api, circuit: Circuit::new(Stage::Payment, CIRCUIT_OPEN, name, failures, pause) }
     }
 
     pub fn can_charge(&self, minor: i64, currency: Currency) -> bool {
@@ -49,10 +53,26 @@ impl Client {
 
     fn seen<T>(&self, answer: Result<T, Failure>) -> Result<T, Failure> {
         match &answer {
-            Err(Failure::NotSent(_) | Failure::TimedOut | Failure::Open(_)) => {
-                self.circuit.failed();
+            Err(
+                failure @ (Failure::NotSent(_)
+                | Failure::TimedOut
+                | Failure::Open(_)
+                | Failure::Refused(_)
+                | Failure::Foreign { .. }),
+            ) => {
+                self.circuit.failed(failure, failure.retry_after());
             }
-            _ => self.circuit.answered(),
+            Err(failure @ Failure::Busy { .. }) => {
+                self.circuit.busy(failure, failure.retry_after());
+            }
+            Ok(_)
+            | Err(
+                Failure::Declined { .. }
+                | Failure::Invalid(_)
+                | Failure::KeyReused
+                | Failure::KeyBurnt(_)
+                | Failure::InProgress,
+            ) => self.circuit.answered(),
         }
         answer
     }

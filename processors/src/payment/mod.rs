@@ -3,7 +3,7 @@
 //! - [`Payment`]: the processor, from order events to payment events
 //! - `case`: the steps of one order event, up to an outcome that is known
 //! - `api`: the payment providers, and what their answers mean to the steps
-//! - `client`: the calls, the same for all; `circuit`: a provider that is away as a whole
+//! - `client`: the calls, the same for all
 //! - `race`: whether an order event counts, going by the log
 //! - [`Reports`]: payments whose outcome is open, and what operators say of them
 //! - [`Repeats`]: the same event in the log once more
@@ -21,14 +21,13 @@
 //! | CANCELLED after a charge | the whole charge is given back | REFUNDED |
 //! | CANCELLED, nothing charged | nothing is sent | VOIDED; REFUNDED for a total of 0 |
 //!
-//! While the provider is away, overloaded or refuses our key, there is no payment event: the engine
-//! is asked to call again later. While the outcome of a request that was sent is open, there is a
+//! While the provider is away, overloaded or refuses our key, or something else answers in its place,
+//! there is no payment event: the engine is asked to call again later. While the outcome of a request that was sent is open, there is a
 //! payment report IN_DOUBT, and the order is held until the outcome is known, or an operator says
 //! it.
 
 mod api;
 mod case;
-mod circuit;
 mod client;
 mod followed;
 mod race;
@@ -47,7 +46,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use tracing::error;
 
-use crate::provider::{Backoff, Error};
+use crate::provider::{Backoff, Error, Presence};
 use crate::{HandlerError, Input, Outcome, Processor};
 pub use api::Provider;
 use api::{Api, Failure};
@@ -60,6 +59,13 @@ pub use reports::Reports;
 /// How long the provider surely remembers an idempotency key; Stripe forgets after 24 hours. For
 /// an order event older than this the key alone does not protect from a second charge.
 pub const KEY_LIFE: Duration = Duration::from_secs(23 * 3600);
+
+/// Kinds of errors, by which dead letters are sorted: an outcome that stays open, a provider that
+/// refuses us or is not itself, one that is away, one that refuses a refund.
+const UNRESOLVED: &str = "payment_unresolved";
+const REFUSES: &str = "payment_provider_refuses";
+const AWAY: &str = "payment_provider_away";
+const REFUND_REFUSED: &str = "refund_refused";
 
 /// Settings of the payment processor.
 #[derive(Debug, Clone, Deserialize)]
@@ -80,8 +86,8 @@ pub struct Options {
     /// How long an order whose requests stay without an answer is tried again before it fails as
     /// unreachable, in milliseconds.
     pub give_up_after_ms: u64,
-    /// Requests in a row without an answer, or with an error of the provider's own, after which it
-    /// counts as away: orders wait and one at a time is tried; 0 for never.
+    /// Requests in a row without an answer of the provider's, or with an error of its own or about our
+    /// key, after which it counts as away: orders wait and one at a time is tried; 0 for never.
     pub circuit_failures: u32,
     /// Pause before each such try, in milliseconds.
     pub circuit_pause_ms: u64,
@@ -132,6 +138,11 @@ impl Payment {
     /// One that goes by the results in `repeats`.
     pub fn repeating(self, repeats: Repeats) -> Self {
         Self { repeats, ..self }
+    }
+
+    /// Whether the provider counts as away.
+    pub fn presence(&self) -> Presence {
+        self.client.circuit.presence()
     }
 
     fn over(api: Box<dyn Api>, options: &Options) -> Result<Self, Error> {
@@ -236,18 +247,19 @@ impl Payment {
         let event = &input.event;
         let (failure, after, kind) = match stop {
             Stop::Unresolved(failure) => {
-                let after = self.retry_unresolved.max(failure.retry_after().unwrap_or_default());
-                (failure, after, "payment_unresolved")
+                let asked = self.backoff.delay(1, failure.retry_after());
+                let after = self.retry_unresolved.max(asked);
+                (failure, after, UNRESOLVED)
             }
             Stop::Refused(failure) => {
                 error!(
                     order_id = %event.order_id, version = event.version, error = %failure,
                     "the payment provider refuses our requests"
                 );
-                (failure, self.retry_refused, "payment_provider_refuses")
+                (failure, self.retry_refused, REFUSES)
             }
             Stop::RefundRefused(failure) => {
-                let error = HandlerError::new("refund_refused", failure);
+                let error = HandlerError::new(REFUND_REFUSED, failure);
                 return Outcome::DeadLetter { error, result: None };
             }
         };
@@ -272,6 +284,10 @@ impl Processor for Payment {
         race::looks_back(event, redriven_from)
     }
 
+    fn is_neighbours_fault(error: &HandlerError) -> bool {
+        [UNRESOLVED, REFUSES, AWAY, REFUND_REFUSED].contains(&error.kind)
+    }
+
     fn takes_over(&self) {
         self.repeats.take_over();
     }
@@ -293,11 +309,11 @@ impl Processor for Payment {
         let was_open = input.is_held || self.reports.is_in_doubt(event);
         if let Err(wait) = self.client.circuit.admit() {
             let chain = "the payment provider is away".into();
-            let error = HandlerError { kind: "payment_provider_away", chain };
+            let error = HandlerError { kind: AWAY, chain };
             let after = self.backoff.delay(1, Some(wait));
             return match was_open {
                 true => Outcome::Hold { after, error, note: None },
-                false => Outcome::Retry { after, error },
+                false => Outcome::Wait { after, error },
             };
         }
         let age = Timestamp::now().since(event.occurred_at);

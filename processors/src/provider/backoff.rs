@@ -7,8 +7,8 @@ use tokio::time::sleep;
 
 use super::metrics::RETRIES_TOTAL;
 
-/// A provider that asks for a longer pause gets this one.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
+/// A provider that asks for a longer pause gets this one. Whoever waits has bounds of its own.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
 
 /// How long to wait before a try: anything from zero to a ceiling that doubles with each try.
 ///
@@ -31,7 +31,7 @@ impl Backoff {
     }
 
     /// The wait after `failures` failed tries (from 1). What the provider asked for is waited in
-    /// full, up to a minute, and the jitter added to it.
+    /// full, up to a day, and the jitter added to it.
     pub fn delay(&self, failures: u32, retry_after: Option<Duration>) -> Duration {
         let ceiling = self.ceiling(failures).as_nanos().try_into().unwrap_or(u64::MAX);
         let jitter = Duration::from_nanos(rand::random_range(0..=ceiling));
@@ -83,7 +83,7 @@ mod tests {
         let asked = Duration::from_secs(7);
         let delay = backoff().delay(1, Some(asked));
         assert!(delay >= asked && delay <= asked + Duration::from_millis(200), "{delay:?}");
-        let delay = backoff().delay(1, Some(Duration::from_secs(86_400)));
+        let delay = backoff().delay(1, Some(Duration::MAX));
         assert!(delay <= MAX_RETRY_AFTER + Duration::from_millis(200), "{delay:?}");
     }
 

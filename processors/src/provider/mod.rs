@@ -1,10 +1,14 @@
-//! What the processors that call an HTTP provider share: the client, its answers, back-off.
+//! What the processors that call an HTTP provider share: the client, its answers, back-off, and the
+//! circuit breaker for a provider that is away.
 
 mod backoff;
+mod circuit;
 mod http;
 mod metrics;
 
 pub(crate) use backoff::Backoff;
+pub(crate) use circuit::Circuit;
+pub use circuit::{Absence, Presence};
 pub(crate) use http::{Answer, Auth, Endpoint, Http, Lost, code_of};
 
 /// Why a processor could not be built from its settings.

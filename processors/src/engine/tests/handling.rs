@@ -14,7 +14,7 @@ use rdkafka::message::OwnedMessage;
 use tokio_util::sync::CancellationToken;
 
 use super::super::Error;
-use super::{Bench, DEADLINE, Scripted, event, running};
+use super::{Bench, DEADLINE, Options, Scripted, event, options, running};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_event_has_one_result_in_the_order_of_its_key_and_keys_overlap() {
@@ -245,6 +245,50 @@ async fn a_result_carries_its_cause_and_continues_the_trace() {
         assert_eq!(header(&record, "ce_time"), result.occurred_at.to_rfc3339());
         let trace = |of| header(of, "traceparent").split('-').nth(1).unwrap().to_owned();
         assert_eq!(trace(&record), trace(&order));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn waits_for_a_neighbour_count_towards_no_cap() {
+    let bench = Bench::new().await;
+    let processor = std::sync::Arc::new(Scripted::default());
+    bench.place(&event("wait", 1, "wait"));
+    running(&bench, processor.clone(), async || {
+        let results = bench.payments(1).await;
+        assert_eq!(results[0].payment.attempts, 1, "no wait was an attempt");
+    })
+    .await;
+    assert_eq!(processor.calls.load(Ordering::SeqCst), 11);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pause_beyond_the_age_ends_in_a_last_try() {
+    let bench = Bench::new().await;
+    let processor = std::sync::Arc::new(Scripted::default());
+    bench.place(&event("late", 1, "retry late"));
+    let options = Options { max_retry_age_ms: 300, max_attempts: 100, ..options() };
+    let shutdown = CancellationToken::new();
+    let engine = bench.engine_with(options, processor.clone());
+    let engine = tokio::spawn(engine.run_until_stopped(shutdown.clone()));
+    let dead = tokio::task::block_in_place(|| bench.read("orders.payment.dlq", 1));
+    let attempts = headers::text(dead[0].headers().unwrap(), "comanda_dlq_attempts");
+    assert_eq!(attempts, Some("2"));
+    shutdown.cancel();
+    tokio::time::timeout(DEADLINE, engine).await.expect("stops in time").unwrap().unwrap();
+    assert_eq!(processor.calls.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_letters_for_a_neighbours_fault_do_not_stop_the_engine() {
+    let bench = Bench::new().await;
+    for n in 0..60 {
+        bench.place(&event(&format!("n{n}"), 1, "refused"));
+    }
+    running(&bench, Default::default(), async || {
+        tokio::task::block_in_place(|| bench.read("orders.payment.dlq", 60));
+        bench.place(&event("good", 1, ""));
+        assert_eq!(bench.payments(1).await.len(), 1);
     })
     .await;
 }

@@ -62,6 +62,7 @@ struct Scripted {
     suspects: Mutex<Vec<OrderId>>,
     news: tokio::sync::Notify,
     hung: AtomicBool,
+    waits: AtomicU32,
 }
 
 impl Processor for std::sync::Arc<Scripted> {
@@ -72,6 +73,10 @@ impl Processor for std::sync::Arc<Scripted> {
 
     fn looks_back(event: &OrderEvent, redriven_from: Option<i64>) -> Option<i64> {
         event.seen_offset.or(redriven_from)
+    }
+
+    fn is_neighbours_fault(error: &HandlerError) -> bool {
+        error.kind == "neighbour"
     }
 
     async fn news(&self, _: &OrderEvent) {
@@ -120,6 +125,16 @@ impl Processor for std::sync::Arc<Scripted> {
                 Outcome::Hold { after: Duration::from_secs(3_600), error, note: None }
             }
             "hang once" if !self.hung.swap(true, Ordering::SeqCst) => std::future::pending().await,
+            // More often, and longer, than the engine's caps allow.
+            "wait" if input.attempt == 1 && self.waits.fetch_add(1, Ordering::SeqCst) < 10 => {
+                assert!(input.failing_for < Duration::from_millis(500), "{:?}", input.failing_for);
+                Outcome::Wait { after: Duration::from_millis(100), error }
+            }
+            "retry late" => Outcome::Retry { after: Duration::from_secs(4_000), error },
+            "refused" => {
+                let error = HandlerError { kind: "neighbour", ..error };
+                Outcome::DeadLetter { error, result: None }
+            }
             "retry for ever" => Outcome::Retry { after: Duration::from_millis(1), error },
             _ => {
                 tokio::time::sleep(Duration::from_millis(2)).await;

@@ -13,8 +13,12 @@ use reqwest::{Method, RequestBuilder};
 use secrecy::SecretString;
 use serde::Deserialize;
 
-use super::{About, Api, Complaint, Outgoing, id_of};
+use super::{About, Api, Complaint, Outgoing, Taken};
 use crate::provider::{Answer, Auth, Http};
+
+/// What Mailgun says of a mail that it won't take.
+const MAIL_WORDS: [&str; 6] =
+    ["parameter", "limited to", "recipient", "address", "message", "Message"];
 
 #[derive(Debug)]
 pub(super) struct Mailgun;
@@ -52,19 +56,29 @@ impl Api for Mailgun {
         http.request(Method::POST, "messages", &[]).multipart(form)
     }
 
-    fn message_id(&self, answer: &Answer) -> Option<String> {
+    fn taken(&self, answer: &Answer) -> Option<Taken> {
         let accepted = serde_json::from_slice::<Accepted>(&answer.body).ok()?;
-        id_of(Some(&accepted.id))
+        Some(Taken::with_id(Some(&accepted.id)))
     }
 
-    /// Mailgun has sentences and no codes: those that tell more than the status get one here.
+    /// Mailgun has sentences and no codes: those that tell more than the status get one here. Many
+    /// gateways have errors of the same form, so a refusal of a mail needs words that only Mailgun has.
     fn complaint(&self, status: u16, body: &[u8]) -> Complaint {
-        let error = serde_json::from_slice::<ErrorBody>(body).ok();
-        let says = |words: &str| error.as_ref().is_some_and(|error| error.message.contains(words));
+        let Ok(error) = serde_json::from_slice::<ErrorBody>(body) else {
+            return match status {
+                // Its answer to a wrong key is no JSON.
+                401 => Complaint { code: None, about: About::Us },
+                _ => Complaint::foreign(status),
+            };
+        };
+        let says = |words: &str| error.message.contains(words);
         let (code, about) = match status {
             400 if says("to parameter") => (Some("invalid_to"), About::Mail),
             400 if says("from parameter") => (Some("invalid_from"), About::Us),
             400 if says("not allowed to send") => (Some("not_allowed_to_send"), About::Us),
+            400 | 406..=499 if status != 429 && !MAIL_WORDS.iter().any(|words| says(words)) => {
+                (None, About::Foreign)
+            }
             _ => (None, About::of(status)),
         };
         Complaint { code: code.map(str::to_owned), about }
@@ -88,10 +102,11 @@ mod tests {
                 About::Us,
             ),
             (400, "Send options are limited to 16KB total", None, About::Mail),
+            (400, "Bad Request", None, About::Foreign),
             (402, "", None, About::Us),
             (403, "Please activate your account", None, About::Us),
             (404, "Domain not found: x", None, About::Us),
-            (413, "", None, About::Mail),
+            (413, "", None, About::Foreign),
             (429, "Domain x is not allowed to send: limit exceeded", None, About::Time),
             (500, "Internal Server Error", None, About::Time),
         ] {

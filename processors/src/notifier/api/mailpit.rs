@@ -9,7 +9,7 @@ use reqwest::{Method, RequestBuilder};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
-use super::{About, Api, Complaint, Outgoing, id_of};
+use super::{About, Api, Complaint, Outgoing, Taken};
 use crate::notifier::sender::Sender;
 use crate::provider::{Answer, Auth, Http};
 
@@ -57,6 +57,12 @@ struct Accepted {
     id: String,
 }
 
+#[derive(Deserialize)]
+struct ErrorBody {
+    #[serde(rename = "Error")]
+    _error: String,
+}
+
 impl Api for Mailpit {
     fn auth<'a>(&self, _: &'a SecretString) -> Auth<'a> {
         Auth::None
@@ -75,13 +81,16 @@ impl Api for Mailpit {
         })
     }
 
-    fn message_id(&self, answer: &Answer) -> Option<String> {
+    fn taken(&self, answer: &Answer) -> Option<Taken> {
         let accepted = serde_json::from_slice::<Accepted>(&answer.body).ok()?;
-        id_of(Some(&accepted.id))
+        Some(Taken::with_id(Some(&accepted.id)))
     }
 
     /// Its errors are sentences: the status has to do.
-    fn complaint(&self, status: u16, _: &[u8]) -> Complaint {
-        Complaint { code: None, about: About::of(status) }
+    fn complaint(&self, status: u16, body: &[u8]) -> Complaint {
+        match serde_json::from_slice::<ErrorBody>(body) {
+            Ok(_) => Complaint { code: None, about: About::of(status) },
+            Err(_) => Complaint::foreign(status),
+        }
     }
 }

@@ -104,11 +104,24 @@ pub(super) trait Api: fmt::Debug + Send + Sync {
     /// The request that sends `mail`.
     fn request(&self, http: &Http, mail: &Outgoing<'_>) -> RequestBuilder;
 
-    /// The provider's id of a mail that it took.
-    fn message_id(&self, answer: &Answer) -> Option<String>;
+    /// What a success says of a mail; `None` where the answer is not the provider's.
+    fn taken(&self, answer: &Answer) -> Option<Taken>;
 
     /// Why it did not take one.
     fn complaint(&self, status: u16, body: &[u8]) -> Complaint;
+}
+
+/// A mail that a provider took.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Taken {
+    /// The provider's id of it; `None` where that is not one that can be passed on.
+    pub message_id: Option<String>,
+}
+
+impl Taken {
+    fn with_id(id: Option<&str>) -> Self {
+        Self { message_id: id_of(id) }
+    }
 }
 
 /// Why a provider did not take a mail.
@@ -130,14 +143,28 @@ pub(super) enum About {
     Time,
     /// A mail under the same key was taken before, and it was another one.
     Key,
+    /// Nothing: something else answered in the provider's place, as a proxy, a firewall or a server
+    /// at a wrong URL does.
+    Foreign,
+}
+
+impl Complaint {
+    /// What an answer says that is not in the form of the provider's errors.
+    fn foreign(status: u16) -> Self {
+        let about = match status {
+            408 | 425 | 429 | 500..=599 => About::Time,
+            _ => About::Foreign,
+        };
+        Self { code: None, about }
+    }
 }
 
 impl About {
-    /// What an answer is about as far as its status tells.
+    /// What an error of the provider's is about as far as its status tells.
     fn of(status: u16) -> Self {
         match status {
             408 | 425 | 429 | 500..=599 => About::Time,
-            // Our key, our account; and a 404 or 405 comes from somebody who is not the provider.
+            // Our key, our account, our URL.
             401..=405 | 407 => About::Us,
             400..=499 => About::Mail,
             _ => About::Us,

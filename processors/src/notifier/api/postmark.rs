@@ -9,7 +9,7 @@ use reqwest::{Method, RequestBuilder};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
-use super::{About, Api, Complaint, Outgoing, id_of};
+use super::{About, Api, Complaint, Outgoing, Taken};
 use crate::provider::{Answer, Auth, Http};
 
 #[derive(Debug)]
@@ -54,7 +54,6 @@ struct Accepted {
 #[serde(rename_all = "PascalCase")]
 struct ErrorBody {
     error_code: u32,
-    #[serde(default)]
     message: String,
 }
 
@@ -82,14 +81,14 @@ impl Api for Postmark {
         })
     }
 
-    fn message_id(&self, answer: &Answer) -> Option<String> {
+    fn taken(&self, answer: &Answer) -> Option<Taken> {
         let accepted = serde_json::from_slice::<Accepted>(&answer.body).ok()?;
-        id_of(Some(&accepted.message_id))
+        Some(Taken::with_id(Some(&accepted.message_id)))
     }
 
     fn complaint(&self, status: u16, body: &[u8]) -> Complaint {
         let Ok(error) = serde_json::from_slice::<ErrorBody>(body) else {
-            return Complaint { code: None, about: About::of(status) };
+            return Complaint::foreign(status);
         };
         let about = match (status, error.error_code) {
             // An invalid address; the message alone tells whose.
@@ -151,7 +150,5 @@ mod tests {
             let expected = (Some(code.to_owned()), about);
             assert_eq!(complaint(&Postmark, status, &body), expected, "{status} {number}");
         }
-        assert_eq!(complaint(&Postmark, 404, "<html>"), (None, About::Us));
-        assert_eq!(complaint(&Postmark, 503, ""), (None, About::Time));
     }
 }

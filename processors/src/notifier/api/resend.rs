@@ -9,7 +9,7 @@ use reqwest::{Method, RequestBuilder};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
-use super::{About, Api, Complaint, Outgoing, id_of};
+use super::{About, Api, Complaint, Outgoing, Taken};
 use crate::provider::{Answer, Auth, Http, code_of};
 
 #[derive(Debug)]
@@ -40,7 +40,16 @@ struct Accepted {
 
 #[derive(Deserialize)]
 struct ErrorBody {
+    /// In small letters and underscores.
     name: String,
+    #[serde(rename = "message")]
+    _message: String,
+}
+
+impl ErrorBody {
+    fn is_the_providers(&self) -> bool {
+        !self.name.is_empty() && self.name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+    }
 }
 
 impl Api for Resend {
@@ -65,22 +74,24 @@ impl Api for Resend {
         )
     }
 
-    fn message_id(&self, answer: &Answer) -> Option<String> {
+    fn taken(&self, answer: &Answer) -> Option<Taken> {
         let accepted = serde_json::from_slice::<Accepted>(&answer.body).ok()?;
-        id_of(Some(&accepted.id))
+        Some(Taken::with_id(Some(&accepted.id)))
     }
 
     fn complaint(&self, status: u16, body: &[u8]) -> Complaint {
         let error = serde_json::from_slice::<ErrorBody>(body).ok();
-        let name = error.as_ref().map(|error| error.name.as_str());
-        let about = match (status, name) {
-            (409, Some("invalid_idempotent_request")) => About::Key,
+        let Some(error) = error.filter(ErrorBody::is_the_providers) else {
+            return Complaint::foreign(status);
+        };
+        let about = match (status, error.name.as_str()) {
+            (409, "invalid_idempotent_request") => About::Key,
             (409, _) => About::Time,
-            (429, Some("daily_quota_exceeded" | "monthly_quota_exceeded")) => About::Us,
-            (_, Some("invalid_from_address")) => About::Us,
+            (429, "daily_quota_exceeded" | "monthly_quota_exceeded") => About::Us,
+            (_, "invalid_from_address") => About::Us,
             _ => About::of(status),
         };
-        Complaint { code: code_of(name), about }
+        Complaint { code: code_of(Some(&error.name)), about }
     }
 }
 
@@ -109,8 +120,7 @@ mod tests {
             let body = format!(r#"{{"name":"{name}","message":"to ana@example.com"}}"#);
             assert_eq!(complaint(&Resend, status, &body), (Some(name.into()), about), "{status}");
         }
-        assert_eq!(complaint(&Resend, 400, "<html>"), (None, About::Mail));
-        assert_eq!(complaint(&Resend, 503, ""), (None, About::Time));
-        assert_eq!(complaint(&Resend, 302, ""), (None, About::Us));
+        let other = r#"{"name":"BadRequest","message":"no"}"#;
+        assert_eq!(complaint(&Resend, 400, other), (None, About::Foreign));
     }
 }

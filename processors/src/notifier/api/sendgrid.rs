@@ -9,7 +9,7 @@ use reqwest::{Method, RequestBuilder};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
-use super::{About, Api, Complaint, Outgoing, id_of};
+use super::{About, Api, Complaint, Outgoing, Taken};
 use crate::notifier::sender::Sender;
 use crate::provider::{Answer, Auth, Http, code_of};
 
@@ -76,6 +76,8 @@ struct ErrorBody {
 struct Error {
     /// Path of the field at fault, such as `personalizations.0.to.0.email`.
     field: Option<String>,
+    #[serde(rename = "message")]
+    _message: String,
 }
 
 impl Api for SendGrid {
@@ -101,14 +103,18 @@ impl Api for SendGrid {
         })
     }
 
-    fn message_id(&self, answer: &Answer) -> Option<String> {
-        id_of(answer.headers.get("x-message-id").and_then(|id| id.to_str().ok()))
+    /// It accepts a mail with a header and without a body.
+    fn taken(&self, answer: &Answer) -> Option<Taken> {
+        let id = answer.headers.get("x-message-id")?;
+        Some(Taken::with_id(id.to_str().ok()))
     }
 
     fn complaint(&self, status: u16, body: &[u8]) -> Complaint {
         let error = serde_json::from_slice::<ErrorBody>(body).ok();
-        let error = error.and_then(|body| body.errors.into_iter().next());
-        let field = error.and_then(|error| error.field);
+        let Some(error) = error.and_then(|body| body.errors.into_iter().next()) else {
+            return Complaint::foreign(status);
+        };
+        let field = error.field;
         let ours = |field: &str| field.starts_with("from") || field.starts_with("reply_to");
         let about = match (status, field.as_deref()) {
             (400, Some(field)) if ours(field) => About::Us,
@@ -151,7 +157,9 @@ mod tests {
             let expected = (code.map(str::to_owned), about);
             assert_eq!(complaint(&SendGrid, status, &body), expected, "{status} {field}");
         }
-        assert_eq!(complaint(&SendGrid, 400, r#"{"errors":[]}"#), (None, About::Mail));
-        assert_eq!(complaint(&SendGrid, 503, "busy"), (None, About::Time));
+        let other = r#"{"errors":[{"status":"400","title":"Bad Request"}]}"#;
+        for body in [r#"{"errors":[]}"#, other] {
+            assert_eq!(complaint(&SendGrid, 400, body), (None, About::Foreign));
+        }
     }
 }

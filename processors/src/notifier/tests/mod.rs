@@ -1,5 +1,6 @@
 //! The notifier against a provider that answers as told, over real HTTP, and the mails it renders.
 
+mod absence;
 mod mails;
 mod providers;
 mod sending;
@@ -31,6 +32,8 @@ pub(super) fn options(url: &str) -> Options {
         connect_timeout_ms: 1_000,
         request_timeout_ms: 300,
         max_attempts: 3,
+        circuit_failures: 50,
+        circuit_pause_ms: 5_000,
         backoff_initial_ms: 1_000,
         backoff_max_ms: 8_000,
         retry_refused_ms: 60_000,

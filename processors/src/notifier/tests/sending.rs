@@ -34,9 +34,12 @@ pub(super) async fn call(
     event: PaymentEvent,
     attempt: u32,
 ) -> Outcome<NotificationEvent> {
+    Notifier::new(options.clone()).unwrap().handle(&input(event, attempt)).await
+}
+
+pub(super) fn input(event: PaymentEvent, attempt: u32) -> Input<PaymentEvent> {
     let source = Source { topic: "payments".into(), partition: 5, offset: 7 };
-    let input = Input { attempt, ..Input::new(event, source) };
-    Notifier::new(options.clone()).unwrap().handle(&input).await
+    Input { attempt, ..Input::new(event, source) }
 }
 
 fn paid() -> PaymentEvent {
@@ -207,6 +210,9 @@ async fn the_pause_that_the_provider_asks_for_is_kept() {
     let busy = error(429, "rate_limit_exceeded").insert_header("retry-after", "17");
     let (after, _) = put_off(handle(&server(busy).await, paid(), 1).await);
     assert!((17..=18).contains(&after.as_secs()), "{after:?}");
+    let busy = error(503, "application_error").insert_header("retry-after", "4000");
+    let (after, _) = put_off(handle(&server(busy).await, paid(), 99).await);
+    assert!((4_000..=4_060).contains(&after.as_secs()), "{after:?}");
 }
 
 #[tokio::test]
@@ -220,14 +226,28 @@ async fn a_mail_without_an_answer_is_put_off() {
 }
 
 #[tokio::test]
-async fn the_last_try_gives_up_with_a_result() {
+async fn a_mail_that_fails_while_others_are_taken_is_given_up_with_a_result() {
     let server = server(error(500, "application_error")).await;
-    put_off(handle(&server, paid(), 2).await);
-    let (error, event) = given_up(handle(&server, paid(), 3).await);
+    let notifier = Notifier::new(options(&server.uri())).unwrap();
+    put_off(notifier.handle(&input(paid(), 3)).await);
+    take_one(&server).await;
+    emitted(notifier.handle(&input(paid(), 1)).await);
+    put_off(notifier.handle(&input(paid(), 2)).await);
+    put_off(notifier.handle(&input(paid(), 3)).await);
+    take_one(&server).await;
+    emitted(notifier.handle(&input(paid(), 1)).await);
+    let (error, event) = given_up(notifier.handle(&input(paid(), 3)).await);
     assert_eq!(error.kind, "mail_not_sent");
     assert_eq!(event.r#type, NotificationEventType::Failed);
     assert_eq!(event.detail.as_deref(), Some("application_error"));
     assert_eq!(event.event_id, NotificationEvent::derive_id(paid().event_id));
+    assert!(Notifier::is_neighbours_fault(&error), "no reason to stop the role");
+}
+
+/// Has `server` take one mail, before it answers as it did.
+async fn take_one(server: &MockServer) {
+    let mock = Mock::given(method("POST")).respond_with(taken()).up_to_n_times(1);
+    mock.with_priority(1).mount(server).await;
 }
 
 #[tokio::test]

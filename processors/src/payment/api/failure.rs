@@ -6,6 +6,9 @@ use comanda_schemas::FailureReason;
 
 use crate::provider::{Lost, code_of};
 
+/// Longest pause that is waited for between two requests of one call.
+const PAUSE_WITHIN_CALL: Duration = Duration::from_secs(10);
+
 /// Why a request did not end as asked. The text of each is fit for logs.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(in crate::payment) enum Failure {
@@ -22,9 +25,13 @@ pub(in crate::payment) enum Failure {
     /// anything else; whether it charged before it failed is open.
     #[error("the idempotency key only replays an error: {0}")]
     KeyBurnt(String),
-    /// The provider refuses us, or is not the provider: settings are wrong, not the order.
+    /// The provider refuses us: settings are wrong, not the order.
     #[error("the provider refuses our requests: {0}; check its URL and key")]
     Refused(String),
+    /// Something else answered in the provider's place: a proxy, a firewall, a wrong URL. It tells
+    /// nothing of the order; where it `may_be_done`, the provider may have had the request.
+    #[error("the answer is not the provider's: {code}; check its URL, and what is in between")]
+    Foreign { code: String, may_be_done: bool },
     /// Nothing was sent.
     #[error(transparent)]
     NotSent(Lost),
@@ -50,6 +57,7 @@ impl Failure {
             Failure::Invalid(code) | Failure::KeyBurnt(code) | Failure::Refused(code) => {
                 code.clone()
             }
+            Failure::Foreign { code, .. } => code.clone(),
             Failure::KeyReused => "idempotency_key_reused".into(),
             Failure::NotSent(_) => "no_connection".into(),
             Failure::Busy { .. } => "rate_limited".into(),
@@ -69,11 +77,22 @@ impl Failure {
             Failure::KeyReused
             | Failure::KeyBurnt(_)
             | Failure::Refused(_)
+            | Failure::Foreign { .. }
             | Failure::InProgress
             | Failure::NotSent(_)
             | Failure::Busy { .. } => FailureReason::Unknown,
             Failure::TimedOut | Failure::Open(_) => FailureReason::Unreachable,
         }
+    }
+
+    /// Whether asking again at once is of no use: an operator has to act.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Failure::Refused(_) | Failure::Foreign { .. })
+    }
+
+    /// Whether the provider asked for a pause that is too long to be waited for within a call.
+    pub fn asks_for_long(&self) -> bool {
+        self.retry_after().is_some_and(|pause| pause > PAUSE_WITHIN_CALL)
     }
 
     /// How long the provider asked to be left alone.

@@ -1,6 +1,7 @@
 //! The processor against a provider that answers as told, over real HTTP.
 
 mod again;
+mod away;
 mod charge;
 mod doubt;
 mod life;
@@ -179,9 +180,9 @@ fn held(outcome: Outcome<PaymentEvent, PaymentReport>) -> (HandlerError, Option<
 /// Put off, whether something is open or not.
 fn put_off(outcome: Outcome<PaymentEvent, PaymentReport>) -> (u64, HandlerError) {
     match outcome {
-        Outcome::Retry { after, error } | Outcome::Hold { after, error, .. } => {
-            (u64::try_from(after.as_millis()).unwrap(), error)
-        }
+        Outcome::Retry { after, error }
+        | Outcome::Wait { after, error }
+        | Outcome::Hold { after, error, .. } => (u64::try_from(after.as_millis()).unwrap(), error),
         other => panic!("not put off but {other:?}"),
     }
 }
