@@ -23,6 +23,7 @@ mod projector;
 mod rates;
 mod raw;
 mod reading;
+mod shares;
 mod sockets;
 mod strangers;
 mod tokens;
