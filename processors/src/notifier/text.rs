@@ -5,21 +5,26 @@ const ELLIPSIS: char = '…';
 
 /// `text` on one line of at most `max` characters: line breaks, tabs and other control characters
 /// become spaces, runs of spaces one; what is invisible or turns the direction of writing is left
-/// out.
+/// out, but for joiners and variation selectors where scripts and emoji need them.
 pub(super) fn line(text: &str, max: usize) -> String {
+    let shown: Vec<char> = text.chars().filter(|c| !is_hidden(*c) || is_joint(*c)).collect();
     let mut out = String::new();
     let mut left = max;
     let mut gap = false;
-    for c in text.chars().filter(|c| !is_hidden(*c)) {
+    for (at, &c) in shown.iter().enumerate() {
         if c.is_control() || c.is_whitespace() {
             gap = !out.is_empty();
+            continue;
+        }
+        let before = out.chars().next_back().filter(|_| !gap);
+        if is_joint(c) && !belongs(before, c, shown.get(at + 1).copied()) {
             continue;
         }
         if left <= usize::from(gap) {
             if left == 0 {
                 out.pop();
             }
-            out.truncate(out.trim_end().len());
+            out.truncate(out.trim_end_matches(|c: char| c.is_whitespace() || is_joint(c)).len());
             out.push(ELLIPSIS);
             break;
         }
@@ -32,6 +37,32 @@ pub(super) fn line(text: &str, max: usize) -> String {
         left -= 1;
     }
     out
+}
+
+/// Zero-width joiners and non-joiners, with which Persian, Sinhala and emoji are written, and
+/// variation selectors, which choose among the forms of one character.
+fn is_joint(c: char) -> bool {
+    is_joiner(c) || is_selector(c)
+}
+
+fn is_joiner(c: char) -> bool {
+    matches!(c, '\u{200C}' | '\u{200D}')
+}
+
+fn is_selector(c: char) -> bool {
+    matches!(c, '\u{180B}'..='\u{180D}' | '\u{FE00}'..='\u{FE0F}' | '\u{E0100}'..='\u{E01EF}')
+}
+
+/// Whether `joint` changes how its neighbours look. Latin letters have no use for one.
+fn belongs(before: Option<char>, joint: char, after: Option<char>) -> bool {
+    let is_written = |c: char| !c.is_ascii() && !c.is_control() && !c.is_whitespace();
+    let Some(before) = before.filter(|c| !is_joiner(*c)) else { return false };
+    if is_selector(joint) {
+        // Digits, # and * are made keys of by one.
+        let is_key = before.is_ascii_digit() || matches!(before, '#' | '*');
+        return !is_selector(before) && (is_written(before) || is_key);
+    }
+    is_written(before) && after.is_some_and(|c| is_written(c) && !is_joint(c))
 }
 
 /// Format characters that are not seen, or that make text look like another (Unicode's
@@ -62,6 +93,27 @@ mod tests {
     }
 
     #[test]
+    fn joiners_and_selectors_stay_where_scripts_and_emoji_need_them() {
+        for name in [
+            "می\u{200C}خواهم",
+            "ශ්\u{200D}රී",
+            "क्\u{200D}ष",
+            "葛\u{E0100}城",
+            "辻\u{FE00}",
+            "❤\u{FE0F}\u{200D}🔥",
+            "👩🏽\u{200D}🍳",
+            "1\u{FE0F}\u{20E3}",
+        ] {
+            assert_eq!(line(name, 60), name);
+            assert_eq!(line(&format!("\u{202E}{name}\u{2066}"), 60), name, "without bidi controls");
+        }
+        assert_eq!(line("pay\u{200D}pal\u{200C} \u{FE0F}a\u{FE0F}", 60), "paypal a");
+        assert_eq!(line("م\u{200C}\u{200C}\u{200D} ی\u{200C}", 60), "م ی");
+        assert_eq!(line("\u{200D}\u{FE0F}", 60), "");
+        assert_eq!(line("❤\u{FE0F}❤\u{FE0F}❤\u{FE0F}", 4), "❤\u{FE0F}❤…");
+    }
+
+    #[test]
     fn long_text_ends_in_an_ellipsis() {
         assert_eq!(line("12345", 5), "12345");
         assert_eq!(line("123456", 5), "1234…");
@@ -83,7 +135,7 @@ mod tests {
         fn a_line_is_one_line_within_its_limit(text in any::<String>(), max in 1usize..40) {
             let line = line(&text, max);
             prop_assert!(line.chars().count() <= max, "{line:?}");
-            prop_assert!(!line.chars().any(|c| c.is_control() || is_hidden(c)), "{line:?}");
+            prop_assert!(!line.chars().any(|c| c.is_control() || (is_hidden(c) && !is_joint(c))), "{line:?}");
             prop_assert_eq!(line.trim(), &line);
         }
     }

@@ -256,7 +256,7 @@ impl<'a> Case<'a> {
     /// Charges the event's version unless the order was charged before. A charge on the same terms
     /// stands for the changed order as well.
     pub async fn change(&mut self, in_doubt: bool) -> Result<End, Stop> {
-        let Found { own, order } = self.earlier().await?;
+        let Found { own, order, .. } = self.earlier().await?;
         let Standing::Charged(charge) = order else { return self.charge(in_doubt).await };
         let alike = charge.terms.map(|terms| terms == self.event.order.terms());
         Ok(match (own, alike) {
@@ -274,9 +274,10 @@ impl<'a> Case<'a> {
         })
     }
 
-    /// Gives the order's charge back, where there is one.
+    /// Gives back all that the order was charged, where it was.
     pub async fn cancel(&mut self) -> Result<End, Stop> {
-        let Standing::Charged(charge) = self.earlier().await?.order else {
+        let charges = self.earlier().await?.charges;
+        let Some(first) = charges.first().cloned() else {
             // An order for nothing is paid without a charge; its cancellation has to undo that.
             let was_free = self.event.order.total_minor == 0;
             return Ok(End::new(match was_free {
@@ -284,13 +285,23 @@ impl<'a> Case<'a> {
                 false => PaymentEventType::Voided,
             }));
         };
+        for charge in &charges {
+            self.key = 1;
+            self.refund(charge, charges.len() == 1).await?;
+        }
+        let amount = sum(&charges).or(first.amount);
+        Ok(End { r#type: PaymentEventType::Refunded, amount, ..End::charged(first) })
+    }
+
+    /// Gives one charge back.
+    async fn refund(&mut self, charge: &Charge, is_only: bool) -> Result<(), Stop> {
         let (mut last, mut failures) = (None, 0);
         while failures < self.payment.max_attempts {
             self.pause(failures, last.as_ref()).await;
             self.tries += 1;
-            let Err(failure) = self.payment.client.refund(self.event, &charge, self.key).await
-            else {
-                return Ok(End { r#type: PaymentEventType::Refunded, ..End::charged(charge) });
+            let client = &self.payment.client;
+            let Err(failure) = client.refund(self.event, charge, is_only, self.key).await else {
+                return Ok(());
             };
             failures += u32::from(!self.is_old(&failure));
             match failure {
@@ -371,7 +382,7 @@ impl<'a> Case<'a> {
         match scope {
             Scope::Version => {
                 let own = self.payment.client.look_up(order_id, version).await?;
-                Ok(Found { order: own.clone(), own })
+                Ok(Found { order: own.clone(), own, charges: Vec::new() })
             }
             Scope::Order => self.payment.client.look_up_order(order_id, version).await,
         }
@@ -397,6 +408,16 @@ impl<'a> Case<'a> {
             self.payment.backoff.wait(failures, failure.retry_after()).await;
         }
     }
+}
+
+/// What charges come to together; `None` where that can't be said.
+fn sum(charges: &[Charge]) -> Option<(i64, Currency)> {
+    let (_, currency) = charges.first()?.amount?;
+    let minor = charges.iter().try_fold(0i64, |sum, charge| {
+        let (minor, _) = charge.amount.filter(|(_, of)| *of == currency)?;
+        sum.checked_add(minor)
+    })?;
+    Some((minor, currency))
 }
 
 /// The end that a look-up tells of, `None` where it found nothing.

@@ -46,9 +46,10 @@ impl Client {
         &self,
         event: &OrderEvent,
         charge: &Charge,
+        is_only: bool,
         key: u32,
     ) -> Result<(), Failure> {
-        self.seen(self.api.refund(event, charge, key).await)
+        self.seen(self.api.refund(event, charge, is_only, key).await)
     }
 
     fn seen<T>(&self, answer: Result<T, Failure>) -> Result<T, Failure> {

@@ -76,10 +76,12 @@ impl Api for Mailgun {
             400 if says("to parameter") => (Some("invalid_to"), About::Mail),
             400 if says("from parameter") => (Some("invalid_from"), About::Us),
             400 if says("not allowed to send") => (Some("not_allowed_to_send"), About::Us),
-            400 | 406..=499 if status != 429 && !MAIL_WORDS.iter().any(|words| says(words)) => {
-                (None, About::Foreign)
-            }
-            _ => (None, About::of(status)),
+            _ => match About::of(status) {
+                About::Mail if !MAIL_WORDS.iter().any(|words| says(words)) => {
+                    (None, About::Foreign)
+                }
+                about => (None, about),
+            },
         };
         Complaint { code: code.map(str::to_owned), about }
     }

@@ -65,8 +65,14 @@ pub(super) trait Api: fmt::Debug + Send + Sync {
     async fn look_up_order(&self, order_id: OrderId, version: i32) -> Result<Found, Failure>;
 
     /// Gives the whole of `charge` back, as `event` asks; one that was given back before is a
-    /// success.
-    async fn refund(&self, event: &OrderEvent, charge: &Charge, key: u32) -> Result<(), Failure>;
+    /// success. `is_only` says that the order has no other.
+    async fn refund(
+        &self,
+        event: &OrderEvent,
+        charge: &Charge,
+        is_only: bool,
+        key: u32,
+    ) -> Result<(), Failure>;
 }
 
 /// Where a payment stands.
@@ -103,13 +109,22 @@ pub(super) struct Found {
     /// Where the payments of all versions stand together; the charge of the version that was asked
     /// about comes first where there are several.
     pub order: Standing,
+    /// All charges of the order, that of the version that was asked about first.
+    pub charges: Vec<Charge>,
 }
 
 impl Found {
     /// Of the payments of the version that is asked about, and of all others.
     pub fn of(own: impl Iterator<Item = Standing>, others: impl Iterator<Item = Standing>) -> Self {
-        let own = own.fold(Standing::Nothing, Standing::or);
-        Self { order: others.fold(own.clone(), Standing::or), own }
+        let mut charges = Vec::new();
+        let mut note = |standing: &Standing| {
+            if let Standing::Charged(charge) = standing {
+                charges.push(charge.clone());
+            }
+        };
+        let own = own.inspect(&mut note).fold(Standing::Nothing, Standing::or);
+        let order = others.inspect(&mut note).fold(own.clone(), Standing::or);
+        Self { own, order, charges }
     }
 }
 

@@ -175,3 +175,17 @@ async fn a_change_that_is_declined_is_failed() {
     assert_eq!(event.payment.reason, Some(FailureReason::Declined));
     assert_eq!(event.payment.detail.as_deref(), Some("expired_card"));
 }
+
+#[tokio::test]
+async fn a_cancellation_gives_every_charge_of_the_order_back() {
+    let charges = [intent(1, "succeeded"), intent(3, "succeeded"), intent(2, "canceled")];
+    let provider = Provider::start().await.finding(&charges).await;
+    let provider = provider.answering("POST", REFUND, refund("succeeded")).await;
+    let event = emitted(provider.handle(event(OrderEventType::Cancelled, 4)).await);
+    assert_eq!(event.r#type, PaymentEventType::Refunded);
+    assert_eq!(event.payment.amount_minor, 4800, "both");
+    let refunds = provider.refunds().await;
+    let of = |n: usize| form(&refunds[n])[0].1.clone();
+    assert_eq!((refunds.len(), of(0), of(1)), (2, "pi_1".into(), "pi_3".into()));
+    assert_ne!(header(&refunds[0], "idempotency-key"), header(&refunds[1], "idempotency-key"));
+}

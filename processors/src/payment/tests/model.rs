@@ -180,7 +180,13 @@ impl Api for Model {
         self.send(self.fate(), found).await
     }
 
-    async fn refund(&self, _: &OrderEvent, charge: &Charge, _: u32) -> Result<(), Failure> {
+    async fn refund(
+        &self,
+        _: &OrderEvent,
+        charge: &Charge,
+        _: bool,
+        _: u32,
+    ) -> Result<(), Failure> {
         let fate = self.fate();
         let work = |_, _| {
             let mut books = self.0.lock().unwrap();

@@ -10,6 +10,8 @@ use comanda_schemas::Currency;
 const WITH_TWO_DECIMALS: [&str; 2] = ["ISK", "UGX"];
 /// With two decimals in ISO 4217 (of which one is in use, fifths); the provider takes none.
 const WITHOUT_DECIMALS: [&str; 1] = ["MGA"];
+/// With three decimals, of which the provider takes the last as zero alone.
+const WITH_THREE_DECIMALS: [&str; 5] = ["BHD", "JOD", "KWD", "OMR", "TND"];
 const HUNDRED: i64 = 100;
 
 /// An amount in minor units as the provider counts it; `None` when it can't be expressed.
@@ -19,6 +21,8 @@ pub(super) fn to_provider(minor: i64, currency: Currency) -> Option<i64> {
         minor.checked_mul(HUNDRED)
     } else if WITHOUT_DECIMALS.contains(&code) {
         (minor % HUNDRED == 0).then_some(minor / HUNDRED)
+    } else if WITH_THREE_DECIMALS.contains(&code) {
+        (minor % 10 == 0).then_some(minor)
     } else {
         Some(minor)
     }
@@ -62,6 +66,7 @@ mod tests {
     #[test]
     fn what_the_provider_can_not_express_is_none() {
         assert_eq!(to("MGA", 520), None);
+        assert_eq!((to("KWD", 5123), to("TND", 1), to("BHD", 10)), (None, None, Some(10)));
         assert_eq!(to("ISK", i64::MAX), None);
     }
 

@@ -131,10 +131,20 @@ impl Api for Stripe {
         Ok(Found::of(own.into_iter().map(Intent::found), others.into_iter().map(Intent::found)))
     }
 
-    async fn refund(&self, event: &OrderEvent, charge: &Charge, key: u32) -> Result<(), Failure> {
+    async fn refund(
+        &self,
+        event: &OrderEvent,
+        charge: &Charge,
+        is_only: bool,
+        key: u32,
+    ) -> Result<(), Failure> {
         let order_id = event.order_id.to_string();
         let version = event.version.to_string();
-        let key = numbered(&format!("{order_id}:{version}:refund"), key);
+        let mut base = format!("{order_id}:{version}:refund");
+        if !is_only {
+            base = format!("{base}:{}", charge.payment_id);
+        }
+        let key = numbered(&base, key);
         let request = self.post("v1/refunds", &key).form(&[
             ("payment_intent", charge.payment_id.as_str()),
             ("reason", "requested_by_customer"),
