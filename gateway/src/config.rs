@@ -54,7 +54,8 @@ pub struct Options {
     pub customer_in_flight: u32,
     /// Of these, queries that read orders at one time, others wait for them; 0 for no limit.
     pub customer_reads: u32,
-    /// Requests a second from one address, operators' excepted, in the long run; 0 for no limit.
+    /// Requests a second from one address in the long run, of all its customers together and apart from
+    /// them of all clients without a key; 0 for no limit.
     pub address_rate: u32,
     /// Requests from one address at once.
     pub address_burst: u32,

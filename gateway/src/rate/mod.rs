@@ -2,8 +2,10 @@
 //!
 //! Every GraphQL request over HTTP and every operation on a WebSocket counts as one. Of a request
 //! that places several orders each further one counts, too, and a query counts by the rows that it
-//! may return. What one customer has under way at one time is bounded as well. Operators and customers have an
-//! allowance of their own; customers and those without a key are also counted by their address.
+//! may return. What one customer has under way at one time is bounded as well. Operators and customers
+//! have an allowance of their own. Customers are also counted by their address, and so are those
+//! without a key, apart from each other: neither a stranger nor a customer beyond its own allowance
+//! takes anything from the customers that share its address.
 //! Wrong keys, and tokens without a role, are counted by address alone, and far fewer are allowed.
 //! Deliveries to the webhook have an allowance of their own.
 //!
@@ -73,7 +75,10 @@ impl From<&Allowance> for Failure {
 pub(crate) struct Rates {
     operators: Option<Limiter<Principal>>,
     customers: Option<Limiter<Principal>>,
-    addresses: Option<Limiter<IpAddr>>,
+    /// Clients without a key, by address.
+    strangers: Option<Limiter<IpAddr>>,
+    /// All customers of an address together.
+    neighbours: Option<Limiter<IpAddr>>,
     wrong_keys: Option<Limiter<IpAddr>>,
     webhook: Option<Limiter<IpAddr>>,
     pub shares: Shares,
@@ -102,7 +107,8 @@ impl Rates {
         Self {
             operators: operators.map(of_principals),
             customers: customers.map(of_principals),
-            addresses: addresses.map(of_addresses),
+            strangers: addresses.map(of_addresses),
+            neighbours: addresses.map(of_addresses),
             wrong_keys: wrong_keys.map(of_addresses),
             webhook: webhook.map(of_addresses),
             shares: Shares::new(options.customer_in_flight, options.customer_reads, wait),
@@ -115,17 +121,19 @@ impl Rates {
         address: IpAddr,
         caller: &Caller,
     ) -> Result<Option<Allowance>, Allowance> {
-        if !matches!(caller, Some(Principal::Operator))
-            && let Some(addresses) = &self.addresses
-        {
-            let left = addresses.take(network(address), NonZeroU32::MIN)?;
-            if caller.is_none() {
-                return Ok(left);
-            }
-        }
-        match caller {
+        let of_address = |addresses: &Option<Limiter<IpAddr>>| match addresses {
+            Some(addresses) => addresses.take(network(address), NonZeroU32::MIN),
             None => Ok(None),
-            Some(principal) => self.take(principal, NonZeroU32::MIN),
+        };
+        match caller {
+            None => of_address(&self.strangers),
+            Some(principal @ Principal::Operator) => self.take(principal, NonZeroU32::MIN),
+            Some(principal @ Principal::Customer(_)) => {
+                // Its own first: what it is refused takes nothing from its neighbours.
+                let left = self.take(principal, NonZeroU32::MIN)?;
+                of_address(&self.neighbours)?;
+                Ok(left)
+            }
         }
     }
 
@@ -185,7 +193,7 @@ impl Rates {
     /// good key always passes: it is too long to be guessed, and its owner may share an address with
     /// somebody who tries.
     pub fn count_denial(&self, address: IpAddr, denial: &Denial) -> Result<(), Allowance> {
-        let limiter = if denial.is_wrong_key { &self.wrong_keys } else { &self.addresses };
+        let limiter = if denial.is_wrong_key { &self.wrong_keys } else { &self.strangers };
         take_of(limiter, address).map(drop)
     }
 
@@ -199,7 +207,8 @@ impl Rates {
         let mut tick = tokio::time::interval(SWEEP);
         while shutdown.run_until_cancelled(tick.tick()).await.is_some() {
             self.operators.iter().chain(&self.customers).for_each(Limiter::sweep);
-            let of_addresses = self.addresses.iter().chain(&self.wrong_keys).chain(&self.webhook);
+            let of_addresses = self.strangers.iter().chain(&self.neighbours);
+            let of_addresses = of_addresses.chain(&self.wrong_keys).chain(&self.webhook);
             of_addresses.for_each(Limiter::sweep);
             self.shares.sweep();
         }

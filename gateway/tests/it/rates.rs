@@ -250,8 +250,12 @@ async fn addresses_are_those_that_trusted_proxies_name() -> Result<()> {
     let (passed, refused) = until_refused(|| ask("2001:db8:0:1::1", None)).await?;
     assert!(passed >= 8, "{passed}");
     assert_eq!(refused.headers()["ratelimit-policy"], r#""address";q=8;w=8"#);
-    let (passed, _) = until_refused(|| ask("2001:db8:0:1::2", Some(ANA))).await?;
+    let (passed, _) = until_refused(|| ask("2001:db8:0:1::2", None)).await?;
     assert!(passed < 8, "{passed}: its neighbour in the /64 has used it up");
+    let (passed, _) = until_refused(|| ask("2001:db8:0:1::2", Some(ANA))).await?;
+    assert!(passed >= 8, "{passed}: strangers take nothing from customers");
+    let (passed, _) = until_refused(|| ask("2001:db8:0:1::3", Some(BOB))).await?;
+    assert!(passed < 8, "{passed}: all customers of the /64 have one allowance");
     assert_eq!(ask("2001:db8:0:1::1", Some(OPERATOR)).await?.status(), StatusCode::OK);
     assert_eq!(ask("2001:db8:0:2::1", None).await?.status(), StatusCode::OK);
 
@@ -282,5 +286,33 @@ async fn one_order_counts_once() -> Result<()> {
     })
     .await?;
     assert!(passed >= 8, "{passed}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn neither_strangers_nor_a_greedy_customer_use_up_an_address_for_others() -> Result<()> {
+    let house = House::with(|options| {
+        options.max_batch = 1;
+        options.customer_rate = 1;
+        options.customer_burst = 5;
+        options.address_rate = 1;
+        options.address_burst = 20;
+    })
+    .await?;
+    for key in [None, Some(ANA)] {
+        let ask = async || {
+            let request = house.http.post(house.url()).json(&json!({ "query": HELLO }));
+            Ok(match key {
+                Some(key) => request.bearer_auth(key).send().await?,
+                None => request.send().await?,
+            })
+        };
+        let (_, refused) = until_refused(&ask).await?;
+        assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS, "{key:?}");
+        for _ in 0..50 {
+            ask().await?;
+        }
+    }
+    house.data(BOB, HELLO, json!({})).await?;
     Ok(())
 }
