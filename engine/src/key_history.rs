@@ -101,7 +101,17 @@ impl KeyHistory {
                         break;
                     }
                 }
-                Some(Err(KafkaError::PartitionEOF(_))) => break,
+                Some(Err(KafkaError::PartitionEOF(_))) => {
+                    // A new leader can have an earlier end for a while: what was read there before
+                    // is only gone where the log begins behind it.
+                    let (begin, _) = reader.fetch_watermarks(&self.topic, partition, PATIENCE)?;
+                    if begin < offsets.end {
+                        return Err(KafkaError::MessageConsumption(
+                            RDKafkaErrorCode::OffsetNotAvailable,
+                        ));
+                    }
+                    break;
+                }
                 Some(Err(error)) if is_passing(&error) => {}
                 Some(Err(error)) => return Err(error),
                 None => {
@@ -127,5 +137,35 @@ impl KeyHistory {
             .set("fetch.wait.max.ms", "10")
             .set("queued.max.messages.kbytes", "4096");
         config.create_with_context(ClientLog)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::ClientConfig;
+    use rdkafka::mocking::MockCluster;
+    use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer as _};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_log_that_ends_too_early_is_no_word_on_records() {
+        let cluster: MockCluster<'_, DefaultProducerContext> = MockCluster::new(1).unwrap();
+        cluster.create_topic("orders", 1, 1).unwrap();
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", cluster.bootstrap_servers());
+        let producer: BaseProducer = config.create().unwrap();
+        for _ in 0..3 {
+            producer.send(BaseRecord::to("orders").partition(0).key("a").payload("b")).unwrap();
+        }
+        producer.flush(Duration::from_secs(10)).unwrap();
+        let history = Arc::new(KeyHistory::new(Connect::from(config), "orders"));
+        let found = history.records_at(0, vec![0, 2]).await.unwrap();
+        assert_eq!(found.iter().map(Record::offset).collect::<Vec<_>>(), [0, 2]);
+        let beyond = history.records_at(0, vec![0, 2, 5]).await;
+        let code = beyond.unwrap_err().rdkafka_error_code();
+        assert_eq!(code, Some(RDKafkaErrorCode::OffsetNotAvailable));
+        let earlier = history.records(0, 0..6, b"a").await;
+        assert!(earlier.is_err(), "as many as there are: {earlier:?}");
     }
 }
